@@ -1,0 +1,92 @@
+"""The one error tree. Each error has a stable ``code`` for machines and a sentence for people."""
+
+from __future__ import annotations
+
+
+class DumontError(Exception):
+    """Base of every expected failure. ``code`` is part of the public contract and never changes meaning."""
+
+    code = "error"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.__class__.__doc__ or self.code)
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class InvalidRequest(DumontError):
+    """The request cannot be understood."""
+
+    code = "invalid"
+
+    def __init__(self, message: str = "", fields: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.fields = fields or {}
+
+
+class NotFound(DumontError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class Conflict(DumontError):
+    """The state of the instance does not allow this now."""
+
+    code = "conflict"
+
+
+class ProviderError(DumontError):
+    """The provider's answer says nothing about what happened: it may have acted or not."""
+
+    code = "provider_error"
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider cannot be reached, or its answer was cut short. Try again later."""
+
+    code = "provider_unavailable"
+
+
+class ProviderRefused(ProviderError):
+    """The provider said no, and did nothing."""
+
+    code = "provider_refused"
+
+
+class OfferGone(ProviderRefused):
+    """The offer was taken or withdrawn before we rented it. Nothing was rented."""
+
+    code = "offer_gone"
+
+
+class BoxError(DumontError):
+    """A command on the machine failed or its answer made no sense."""
+
+    code = "box_error"
+
+
+class BoxUnreachable(BoxError):
+    """The machine does not answer over SSH (yet)."""
+
+    code = "box_unreachable"
+
+
+class HostKeyChanged(BoxError):
+    """The machine shows another SSH host key than the one pinned. Nothing was sent to it."""
+
+    code = "host_key_changed"
+
+
+class StoreError(DumontError):
+    """The object store failed; nothing is known about the object."""
+
+    code = "store_error"
+
+
+class SnapshotUnproven(DumontError):
+    """A stored object is missing, short, or does not decode to what the machine froze."""
+
+    code = "snapshot_unproven"
