@@ -10,36 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
+from hibernation.domain.offers import Offer, OfferFilter
 
-@dataclass(frozen=True, slots=True)
-class OfferFilter:
-    """What a machine must offer. ``None`` means «any». Prices are USD an hour, sizes GB."""
-
-    gpu_type: str | None = None
-    gpu_count: int = 1
-    region: str | None = None
-    max_price: Decimal | None = None
-    min_disk_gb: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One rentable machine, as listed. ``host`` names the physical host, so that a bad one can be avoided."""
-
-    provider: str
-    offer_id: str
-    host: str
-    gpu_type: str
-    gpu_count: int
-    region: str
-    price_per_hour: Decimal
-    disk_gb: int
-    download_mbps: float = 0.0
-    upload_mbps: float = 0.0
-    reliability: float = 1.0
-    raw: dict[str, Any] = field(default_factory=dict)
+__all__ = ["LaunchSpec", "Offer", "OfferFilter", "Provider", "RentedMachine"]
 
 
 @dataclass(frozen=True, slots=True)

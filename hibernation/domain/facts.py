@@ -1,0 +1,102 @@
+"""What a step knows when it decides: values read under the row lock, with ``now`` from the database clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from hibernation.domain.idle import IdleState, Policy
+from hibernation.domain.offers import Offer, OfferFilter
+from hibernation.domain.states import InstanceStatus, MachineState, OperationKind, SnapshotState
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Deadlines and bounds of the steps. Durations are wall time on the database clock."""
+
+    quiesce: timedelta = timedelta(minutes=3)
+    freeze_unreachable: timedelta = timedelta(minutes=10)
+    verify_unavailable: timedelta = timedelta(minutes=30)
+    fence: timedelta = timedelta(minutes=5)
+    fence_rounds: int = 4
+    freeze_restarts: int = 3
+    confirm_alarm: timedelta = timedelta(minutes=5)
+    redestroy_after: timedelta = timedelta(seconds=5)
+    release: timedelta = timedelta(seconds=30)
+    choose: timedelta = timedelta(minutes=10)
+    label_settle: timedelta = timedelta(seconds=30)
+    reach: timedelta = timedelta(minutes=10)
+    install: timedelta = timedelta(minutes=5)
+    thaw_unreachable: timedelta = timedelta(minutes=10)
+    first_beat: timedelta = timedelta(minutes=3)
+    launch_attempts: int = 5
+    lease: timedelta = timedelta(seconds=300)
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """What an operation carries from step to step. Stored as JSON on its row."""
+
+    round: int = 0
+    fenced_round: int | None = None
+    redestroy: bool = False
+    alarmed: bool = False
+    job_failures: int = 0
+    offer: Offer | None = None
+    avoid_hosts: tuple[str, ...] = ()
+    attempt: int = 0
+    abort_code: str = ""
+    abort_reason: str = ""
+    reinstalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFacts:
+    """``entered_at``: when the current step was entered. ``waits``: polls since then. ``failures``: errors since."""
+
+    id: int
+    kind: OperationKind
+    step: str
+    started_at: datetime
+    entered_at: datetime
+    deadline_at: datetime
+    waits: int = 0
+    failures: int = 0
+    forced: bool = False
+    cancel_reason: str = ""
+    point_of_no_return_at: datetime | None = None
+    want: OfferFilter = OfferFilter()
+    status_before: InstanceStatus = InstanceStatus.RUNNING
+    memo: Memo = Memo()
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    id: int
+    label: str
+    state: MachineState
+    intended_at: datetime
+    contract_id: str | None = None
+    host: str = ""
+    first_beat_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    name: str
+    state: SnapshotState
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything one decision may use. ``snapshot`` is the one being written (hibernate) or restored (wake)."""
+
+    now: datetime
+    operation: OperationFacts
+    status: InstanceStatus
+    policy: Policy
+    idle: IdleState
+    machine: MachineFacts | None = None
+    snapshot: SnapshotFacts | None = None
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,143 @@
+"""What a step decides: a plan before the effect, an outcome after it, and the changes to commit with either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hibernation.domain.effects import Effect
+from hibernation.domain.facts import Memo
+from hibernation.domain.offers import Offer
+from hibernation.domain.states import EventType, InstanceStatus, MachineState
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus:
+    status: InstanceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    event: EventType
+    reason: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IntendMachine:
+    """Commit the intent to rent, with a label no other attempt has, before the money is spent."""
+
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class SetMachine:
+    """``ACTIVE`` means «holds the workspace». Usage opens with ``LAUNCHED`` and closes with ``DESTROYED``/``LOST``."""
+
+    state: MachineState
+    contract_id: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetMachine:
+    """The operation no longer targets its machine; the reconciler ends what still bills."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginSnapshot:
+    """A snapshot row in ``writing`` for this operation, or the same one back in ``writing`` for a later round."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFrozen:
+    """What the box reported: manifest key and hashes, packs, counts."""
+
+    round: int
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotVerified:
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFailed:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldHibernation:
+    """Do not hibernate again on idleness for ``seconds``: what just failed would fail again at once."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PassPointOfNoReturn:
+    """From here on the machine ends; no cancellation is heard any more."""
+
+
+Change = (
+    SetStatus
+    | Emit
+    | IntendMachine
+    | SetMachine
+    | ForgetMachine
+    | BeginSnapshot
+    | SnapshotFrozen
+    | SnapshotVerified
+    | SnapshotFailed
+    | HoldHibernation
+    | PassPointOfNoReturn
+)
+Changes = tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Commit ``changes`` and the lease, then ask the world for ``effect``."""
+
+    effect: Effect
+    changes: Changes = ()
+    memo: Memo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The step is over; continue with ``step``."""
+
+    step: str
+    changes: Changes = ()
+    memo: Memo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again in ``seconds``. ``failed`` counts towards back-off and is shown as the operation's last error."""
+
+    seconds: float
+    why: str
+    changes: Changes = ()
+    memo: Memo | None = None
+    failed: bool = False
+    progress: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The operation is over. ``error_code`` empty means success."""
+
+    changes: Changes = ()
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error_code: str = ""
+    error: str = ""
+    cancelled: bool = False
+
+
+Outcome = Go | Wait | Finish
+Plan = Perform | Outcome

@@ -1,0 +1,163 @@
+"""Our machine rows against one complete list of the provider: what follows. Pure.
+
+The list is taken first and the rows are read after it, so a row can only be newer than the list, never older.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hibernation.domain.states import MachineState
+
+MISSING_GRACE = timedelta(seconds=60)
+"""A machine is lost only when complete lists have lacked it for this long."""
+IMPLAUSIBLE_GRACE = timedelta(minutes=10)
+"""… or this long when half the fleet, and at least three machines, went missing together."""
+ORPHAN_GRACE = timedelta(minutes=5)
+MAX_ORPHANS_DESTROYED_PER_LIST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One complete list. ``labels``: contract id → label."""
+
+    taken_at: datetime
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRow:
+    """``owned``: a running operation is itself ending this machine. ``since``: when it got its present state."""
+
+    id: int
+    label: str
+    state: MachineState
+    since: datetime
+    contract_id: str | None = None
+    missing_since: datetime | None = None
+    destroy_due_at: datetime | None = None
+    owned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmDestroyed:
+    machine_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyAgain:
+    machine_id: int
+    contract_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteMissing:
+    machine_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotePresent:
+    machine_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareLost:
+    machine_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendAway:
+    """A machine nobody waits for any more turned up (or came back): end it."""
+
+    machine_id: int
+    contract_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOrphan:
+    """Our label, but no row: remember it; it is destroyed after ``ORPHAN_GRACE``."""
+
+    contract_id: str
+    label: str
+
+
+Action = ConfirmDestroyed | DestroyAgain | NoteMissing | NotePresent | DeclareLost | SendAway | ReportOrphan
+
+_LIVE_WITH_CONTRACT = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
+
+
+def plan_reconcile(
+    listing: Listing, rows: Sequence[MachineRow], *, our_prefix: str, now: datetime
+) -> tuple[Action, ...]:
+    """The repairs this list calls for. Machines without our label prefix are strangers and never named."""
+    grace = IMPLAUSIBLE_GRACE if _implausible(listing, rows) else MISSING_GRACE
+    orphans = 0
+    actions: list[Action] = []
+    for row in rows:
+        if row.state is MachineState.ORPHAN:
+            orphans += 1
+            if orphans > MAX_ORPHANS_DESTROYED_PER_LIST:
+                continue
+        actions.extend(_for_row(listing, row, grace, now))
+    actions.extend(_orphans(listing, rows, our_prefix))
+    return tuple(actions)
+
+
+def _for_row(listing: Listing, row: MachineRow, grace: timedelta, now: datetime) -> Iterator[Action]:
+    listed = row.contract_id is not None and row.contract_id in listing.labels
+    if row.state is MachineState.DESTROYING:
+        yield from _destroying(listing, row, listed, now)
+    elif row.state in _LIVE_WITH_CONTRACT:
+        yield from _live(listing, row, listed, grace, now)
+    elif row.state in (MachineState.ABANDONED, MachineState.LOST):
+        contract = row.contract_id if listed else _contract_of(listing, row.label)
+        if contract is not None:
+            yield SendAway(row.id, contract)
+    elif row.state is MachineState.ORPHAN and row.contract_id is not None:
+        if not listed:
+            yield ConfirmDestroyed(row.id)
+        elif now - row.since >= ORPHAN_GRACE:
+            yield SendAway(row.id, row.contract_id)
+
+
+def _destroying(listing: Listing, row: MachineRow, listed: bool, now: datetime) -> Iterator[Action]:
+    if row.owned or row.contract_id is None:
+        return
+    if not listed and row.since < listing.taken_at:
+        yield ConfirmDestroyed(row.id)
+    elif listed and (row.destroy_due_at is None or row.destroy_due_at <= now):
+        yield DestroyAgain(row.id, row.contract_id)
+
+
+def _live(
+    listing: Listing, row: MachineRow, listed: bool, grace: timedelta, now: datetime
+) -> Iterator[Action]:
+    if listed:
+        if row.missing_since is not None:
+            yield NotePresent(row.id)
+    elif row.since >= listing.taken_at:
+        return
+    elif row.missing_since is None:
+        yield NoteMissing(row.id)
+    elif now - row.missing_since >= grace:
+        yield DeclareLost(row.id)
+
+
+def _contract_of(listing: Listing, label: str) -> str | None:
+    return next((contract for contract, text in listing.labels.items() if text == label), None)
+
+
+def _orphans(listing: Listing, rows: Sequence[MachineRow], our_prefix: str) -> Iterator[Action]:
+    known_labels = {row.label for row in rows}
+    known_contracts = {row.contract_id for row in rows}
+    for contract, label in listing.labels.items():
+        if label.startswith(our_prefix) and label not in known_labels and contract not in known_contracts:
+            yield ReportOrphan(contract, label)
+
+
+def _implausible(listing: Listing, rows: Sequence[MachineRow]) -> bool:
+    live = [r for r in rows if r.state in _LIVE_WITH_CONTRACT and r.since < listing.taken_at]
+    missing = sum(1 for r in live if r.contract_id not in listing.labels)
+    return missing >= 3 and missing * 2 >= len(live)

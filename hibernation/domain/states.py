@@ -1,0 +1,143 @@
+"""The states of instances, machines, operations and snapshots, and the only arrows between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class InstanceStatus(StrEnum):
+    """One workspace.
+
+    provisioning → running ⇄ idle → hibernating → hibernated → deleted; hibernated | deleted | failed → waking →
+    running. ``deleted`` releases the slot and keeps the snapshot. ``failed`` needs a person or a retry.
+    """
+
+    PROVISIONING = "provisioning"
+    RUNNING = "running"
+    IDLE = "idle"
+    HIBERNATING = "hibernating"
+    HIBERNATED = "hibernated"
+    DELETED = "deleted"
+    WAKING = "waking"
+    FAILED = "failed"
+
+
+I = InstanceStatus  # noqa: E741 - the table below is read as a drawing
+
+INSTANCE_ARROWS: dict[InstanceStatus, frozenset[InstanceStatus]] = {
+    I.PROVISIONING: frozenset({I.RUNNING, I.FAILED}),
+    I.RUNNING: frozenset({I.IDLE, I.HIBERNATING, I.FAILED}),
+    I.IDLE: frozenset({I.RUNNING, I.HIBERNATING, I.FAILED}),
+    I.HIBERNATING: frozenset({I.RUNNING, I.HIBERNATED, I.FAILED}),
+    I.HIBERNATED: frozenset({I.DELETED, I.WAKING}),
+    I.DELETED: frozenset({I.WAKING}),
+    I.WAKING: frozenset({I.RUNNING, I.HIBERNATED, I.DELETED, I.FAILED}),
+    I.FAILED: frozenset({I.WAKING, I.PROVISIONING}),
+}
+
+
+class MachineState(StrEnum):
+    """One rental.
+
+    intended → launched → active → destroying → destroyed. ``void``: the provider refused, nothing was rented.
+    ``abandoned``: the launch was answered unclearly and no machine showed up; if one ever does, it is destroyed.
+    ``lost``: a complete list no longer has it. ``orphan``: our label on a machine that no row explains.
+    """
+
+    INTENDED = "intended"
+    LAUNCHED = "launched"
+    ACTIVE = "active"
+    DESTROYING = "destroying"
+    DESTROYED = "destroyed"
+    VOID = "void"
+    ABANDONED = "abandoned"
+    LOST = "lost"
+    ORPHAN = "orphan"
+
+
+M = MachineState
+
+MACHINE_ARROWS: dict[MachineState, frozenset[MachineState]] = {
+    M.INTENDED: frozenset({M.LAUNCHED, M.VOID, M.ABANDONED}),
+    M.LAUNCHED: frozenset({M.ACTIVE, M.DESTROYING, M.LOST}),
+    M.ACTIVE: frozenset({M.DESTROYING, M.LOST}),
+    M.DESTROYING: frozenset({M.DESTROYED}),
+    M.DESTROYED: frozenset(),
+    M.VOID: frozenset(),
+    M.ABANDONED: frozenset({M.DESTROYING}),
+    M.LOST: frozenset({M.DESTROYING}),
+    M.ORPHAN: frozenset({M.DESTROYING, M.DESTROYED}),
+}
+
+LIVE_MACHINE_STATES = frozenset({M.INTENDED, M.LAUNCHED, M.ACTIVE})
+
+
+class OperationKind(StrEnum):
+    HIBERNATE = "hibernate"
+    WAKE = "wake"
+
+
+class OperationState(StrEnum):
+    """One run of hibernate or wake.
+
+    queued → running → succeeded | failed | cancelled; queued → cancelled. At most one is running and one is
+    queued per instance.
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL_OPERATION_STATES = frozenset(
+    {OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED}
+)
+
+
+class SnapshotState(StrEnum):
+    """writing → frozen → verified; a later round of the same hibernation goes back to writing. ``failed`` is final."""
+
+    WRITING = "writing"
+    FROZEN = "frozen"
+    VERIFIED = "verified"
+    FAILED = "failed"
+
+
+class EventType(StrEnum):
+    """Things that happened, in the past tense. The guide's four are idle_detected, hibernated, woke, deleted."""
+
+    REGISTERED = "registered"
+    IDLE_DETECTED = "idle_detected"
+    ACTIVITY_RESUMED = "activity_resumed"
+    HIBERNATE_STARTED = "hibernate_started"
+    HIBERNATE_VETOED = "hibernate_vetoed"
+    SNAPSHOT_CREATED = "snapshot_created"
+    SNAPSHOT_VERIFIED = "snapshot_verified"
+    HIBERNATED = "hibernated"
+    DELETED = "deleted"
+    WAKE_STARTED = "wake_started"
+    OFFER_SELECTED = "offer_selected"
+    MACHINE_LAUNCHED = "machine_launched"
+    MACHINE_REACHED = "machine_reached"
+    MACHINE_REJECTED = "machine_rejected"
+    MACHINE_DESTROYED = "machine_destroyed"
+    MACHINE_LOST = "machine_lost"
+    RESTORED = "restored"
+    WOKE = "woke"
+    OPERATION_QUEUED = "operation_queued"
+    OPERATION_CANCELLED = "operation_cancelled"
+    CONFIG_CHANGED = "config_changed"
+    ORPHAN_FOUND = "orphan_found"
+    STILL_BILLING = "still_billing"
+    FAILED = "failed"
+
+
+def may_become(old: InstanceStatus, new: InstanceStatus) -> bool:
+    """Whether the table has an arrow from ``old`` to ``new``. Staying put is not an arrow."""
+    return new in INSTANCE_ARROWS[old]
+
+
+def machine_may_become(old: MachineState, new: MachineState) -> bool:
+    return new in MACHINE_ARROWS[old]
