@@ -1,0 +1,101 @@
+"""The SSH server of a local machine: commands and files, for one key. Knows nothing of rentals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SshServer:
+    """``alive`` is a file: when it goes, the machine's folder was removed behind our back, and the server ends."""
+
+    host_key: Path
+    authorized_key: str
+    env: Mapping[str, str]
+    alive: Path
+    ready: Path
+
+    async def serve(self, bound: socket.socket, delay: float) -> None:
+        """Opens the port after ``delay`` seconds, then makes ``ready``. Returns only when the machine is gone."""
+        await asyncio.sleep(delay)
+        async with asyncssh.listen(
+            sock=bound,
+            server_host_keys=[str(self.host_key)],
+            authorized_client_keys=asyncssh.import_authorized_keys(self.authorized_key),
+            process_factory=self._run,
+            sftp_factory=True,
+            allow_scp=True,
+            encoding=None,
+            line_editor=False,
+            agent_forwarding=False,
+        ):
+            self.ready.touch()
+            while self.alive.exists():
+                await asyncio.sleep(1)
+
+    async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        command = ["-c", process.command] if process.command else []
+        child = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**self.env, **process.env},
+            cwd=self.env["HOME"],
+            start_new_session=True,
+        )
+        assert child.stdin is not None  # noqa: S101 - for the type checker: all three are pipes
+        assert child.stdout is not None  # noqa: S101
+        assert child.stderr is not None  # noqa: S101
+        feed = asyncio.create_task(_feed(process.stdin, child.stdin))
+        copies = asyncio.gather(_copy(child.stdout, process.stdout), _copy(child.stderr, process.stderr))
+        gone = asyncio.create_task(process.wait_closed())
+        await asyncio.wait({copies, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            _hang_up(child.pid)
+        else:
+            _exit(process, await child.wait())
+        for task in (feed, copies, gone):
+            task.cancel()
+        with suppress(asyncio.CancelledError, OSError, asyncssh.Error):
+            await asyncio.gather(feed, copies, gone)
+
+
+def _exit(process: asyncssh.SSHServerProcess[bytes], code: int) -> None:
+    if code >= 0:
+        process.exit(code)
+    else:
+        process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
+
+
+def _hang_up(group: int) -> None:
+    """What the session ran ends with it; what it detached with nohup or setsid stays."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGHUP)
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes]) -> None:
+    with suppress(OSError, asyncssh.Error):
+        while data := await source.read(_CHUNK):
+            target.write(data)
+            await target.drain()
+
+
+async def _feed(source: asyncssh.SSHReader[bytes], target: asyncio.StreamWriter) -> None:
+    with suppress(OSError, asyncssh.Error):
+        while data := await source.read(_CHUNK):
+            target.write(data)
+            await target.drain()
+    target.close()
