@@ -1,0 +1,74 @@
+"""The project's own processes as command lines: the migration before them, then web, beat and one worker per queue."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .environment import HOST, PROJECT
+from .processes import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a stack runs: ``setup`` one after the other to their ends, then ``services`` side by side for good."""
+
+    setup: tuple[Program, ...]
+    services: tuple[Program, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a table is made from."""
+
+    env: Mapping[str, str]
+    logs: Path
+    port: int
+    workers: tuple[str, ...]
+
+
+def project_table(around: Surroundings) -> Table:
+    services = [_web(around), _beat(around), *(_worker(around, queue) for queue in around.workers)]
+    return Table((_python(around, "migrate", ("manage.py", "migrate", "--no-input")),), tuple(services))
+
+
+def _web(around: Surroundings) -> Program:
+    # One worker process: the heartbeat door keeps a buffer in memory, and two would each hold half of it.
+    server = ("--interface", "wsgi", "--host", HOST, "--port", str(around.port), "--no-ws")
+    threads = ("--workers", "1", "--blocking-threads", "16")
+    return _python(around, "web", ("-m", "granian", *server, *threads, "dumont.wsgi:application"))
+
+
+def _beat(around: Surroundings) -> Program:
+    schedule = (
+        "-S",
+        "django_celery_beat.schedulers:DatabaseScheduler",
+        "--max-interval",
+        "1",
+        "--pidfile",
+        "",
+    )
+    return _celery(around, "beat", ("beat", *schedule))
+
+
+def _worker(around: Surroundings, queue: str) -> Program:
+    pool = ("--pool", "prefork", "-c", "2", "--without-gossip", "--without-mingle")
+    return _celery(around, queue, ("worker", "-Q", queue, "-n", f"{queue}@%h", *pool))
+
+
+def _celery(around: Surroundings, name: str, arguments: Iterable[str]) -> Program:
+    return _python(around, name, ("-m", "celery", "-A", "celery_app", *arguments, "-l", "INFO"))
+
+
+def _python(around: Surroundings, name: str, arguments: tuple[str, ...]) -> Program:
+    env = {**around.env, **python_env()}
+    return Program(name, (sys.executable, *arguments), around.logs / f"{name}.log", env=env, cwd=PROJECT)
+
+
+def python_env() -> dict[str, str]:
+    """For Python children: lines reach the logs at once, and a checkout that is not ours stays as it is."""
+    env = {"PYTHONUNBUFFERED": "1"}
+    return env if os.access(PROJECT, os.W_OK) else env | {"PYTHONDONTWRITEBYTECODE": "1"}
