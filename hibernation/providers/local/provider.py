@@ -177,7 +177,7 @@ class LocalProvider:
         file = self.gpu_file(record.contract_id)
         memory = GPU_MEMORY_MIB.get(record.gpu_type, OTHER_GPU_MEMORY_MIB)
         write_gpus(file, [FakeGpu(record.gpu_type, memory, 0, 0)] * record.gpu_count)
-        return {**prepare(self.root / "provider" / "gpu"), "DUMONT_FAKE_GPU": str(file)}
+        return prepare(self.root / "provider", file)
 
     def _machine(self, record: Record) -> RentedMachine:
         return RentedMachine(

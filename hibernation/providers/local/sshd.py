@@ -6,10 +6,12 @@ import asyncio
 import os
 import signal
 import socket
+from asyncio.subprocess import Process
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import asyncssh
 
@@ -56,21 +58,18 @@ class SshServer:
             cwd=self.env["HOME"],
             start_new_session=True,
         )
-        assert child.stdin is not None  # noqa: S101 - for the type checker: all three are pipes
-        assert child.stdout is not None  # noqa: S101
-        assert child.stderr is not None  # noqa: S101
-        feed = asyncio.create_task(_feed(process.stdin, child.stdin))
-        copies = asyncio.gather(_copy(child.stdout, process.stdout), _copy(child.stderr, process.stderr))
+        stdin, stdout, stderr = _pipes(child)
+        feed = asyncio.create_task(_feed(process.stdin, stdin))
+        answer = asyncio.create_task(_answer(stdout, stderr, process))
         gone = asyncio.create_task(process.wait_closed())
-        await asyncio.wait({copies, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
         if gone.done():
             _hang_up(child.pid)
         else:
             _exit(process, await child.wait())
-        for task in (feed, copies, gone):
+        for task in (feed, answer, gone):
             task.cancel()
-        with suppress(asyncio.CancelledError, OSError, asyncssh.Error):
-            await asyncio.gather(feed, copies, gone)
+        await asyncio.gather(feed, answer, gone, return_exceptions=True)
 
 
 def _exit(process: asyncssh.SSHServerProcess[bytes], code: int) -> None:
@@ -84,6 +83,18 @@ def _hang_up(group: int) -> None:
     """What the session ran ends with it; what it detached with nohup or setsid stays."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGHUP)
+
+
+def _pipes(child: Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]:
+    """All three are pipes, which the types do not know."""
+    return cast(Any, (child.stdin, child.stdout, child.stderr))  # type: ignore[no-any-return]
+
+
+async def _answer(
+    stdout: asyncio.StreamReader, stderr: asyncio.StreamReader, process: asyncssh.SSHServerProcess[bytes]
+) -> None:
+    """As with any SSH server, a session lasts until nothing holds its command's output open any more."""
+    await asyncio.gather(_copy(stdout, process.stdout), _copy(stderr, process.stderr))
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes]) -> None:
