@@ -18,11 +18,13 @@ class Limits:
     freeze_unreachable: timedelta = timedelta(minutes=10)
     verify_unavailable: timedelta = timedelta(minutes=30)
     fence: timedelta = timedelta(minutes=5)
+    fence_holds: timedelta = timedelta(seconds=60)
     fence_rounds: int = 4
     freeze_restarts: int = 3
     confirm_alarm: timedelta = timedelta(minutes=5)
     redestroy_after: timedelta = timedelta(seconds=5)
     release: timedelta = timedelta(seconds=30)
+    release_paused: timedelta = timedelta(minutes=30)
     choose: timedelta = timedelta(minutes=10)
     label_settle: timedelta = timedelta(seconds=30)
     reach: timedelta = timedelta(minutes=10)
@@ -35,7 +37,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """What an operation carries from step to step. Stored as JSON on its row."""
+    """What an operation carries from step to step. Stored as JSON on its row.
+
+    ``paused``: a fence may have paused writers. ``looking``: the launch is in doubt and its label is looked for.
+    """
 
     round: int = 0
     fenced_round: int | None = None
@@ -48,6 +53,8 @@ class Memo:
     abort_code: str = ""
     abort_reason: str = ""
     reinstalled: bool = False
+    paused: bool = False
+    looking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,9 @@ def refuse(beat: Beat, *, last_seq: int, machine_state: MachineState) -> str | N
     """Why this heartbeat changes nothing, as a stable code; ``None`` if it counts.
 
     A sequence number is used once per rental. A spooled reading is history only, and may be older than the last.
+    A machine being ended says nothing any more: the instance may live on another one by now.
     """
-    if machine_state not in LIVE_MACHINE_STATES and machine_state is not MachineState.DESTROYING:
+    if machine_state not in LIVE_MACHINE_STATES:
         return "machine_gone"
     if not beat.spooled and beat.seq <= last_seq:
         return "stale_sequence"
@@ -62,9 +63,11 @@ def receive(
     """The instance after a heartbeat that counts. ``operation`` is the one running on it, if any.
 
     Running and idle follow the activity. While an operation runs the status is its own, and a busy heartbeat only
-    asks a hibernation that nobody forced to stop.
+    asks a hibernation that nobody forced to stop. A spooled reading is judged for the history and changes nothing.
     """
     judgement = idle.judge(beat.utilizations, policy)
+    if beat.spooled:
+        return BeatResult(state, judgement, status)
     after = idle.advance(state, judgement.activity, now)
     if status is InstanceStatus.RUNNING and judgement.activity is Activity.IDLE:
         return BeatResult(after, judgement, InstanceStatus.IDLE, EventType.IDLE_DETECTED)

@@ -161,7 +161,7 @@ def _conclude_verify(facts: Facts, reply: Reply) -> Outcome:
 
 
 def _plan_fence(facts: Facts) -> Plan:
-    return Perform(Fence())
+    return Perform(Fence(), memo=replace(facts.operation.memo, paused=True))
 
 
 def _conclude_fence(facts: Facts, reply: Reply) -> Outcome:
@@ -212,7 +212,8 @@ def _refuse_destroy(facts: Facts) -> Outcome | None:
         if overdue(facts, facts.limits.fence):
             return abort(facts, "activity_unknown", "the agent fell silent")
         return Wait(1.0, "waiting for a fresh heartbeat before the rental is ended")
-    return None
+    # A worker may have died here and the step been taken up much later: new writers are not held by an old fence.
+    return Go("fence") if overdue(facts, facts.limits.fence_holds) else None
 
 
 def _conclude_destroy(facts: Facts, reply: Reply) -> Outcome:
@@ -268,9 +269,10 @@ def _plan_release(facts: Facts) -> Plan:
 
 
 def _conclude_release(facts: Facts, reply: Reply) -> Outcome:
-    if isinstance(reply, DumontError) and not overdue(facts, facts.limits.release):
+    memo, limits = facts.operation.memo, facts.limits
+    patience = limits.release_paused if memo.paused else limits.release
+    if isinstance(reply, DumontError) and not overdue(facts, patience):
         return again(facts, reply)
-    memo = facts.operation.memo
     running = SetStatus(InstanceStatus.RUNNING)
     if memo.abort_code in VETOES:
         emit = Emit(EventType.HIBERNATE_VETOED, memo.abort_reason, {"code": memo.abort_code})
@@ -286,10 +288,17 @@ def machine_vanished(facts: Facts) -> Outcome | None:
     if machine is None or machine.state is not MachineState.LOST:
         return None
     if facts.snapshot is not None and facts.snapshot.state is SnapshotState.VERIFIED:
-        return _hibernated(facts)
+        return _vanished_after_saving(facts)
     reason = "the machine vanished before its workspace was saved"
     changes = (SetStatus(InstanceStatus.FAILED), Emit(EventType.FAILED, reason, {"code": "machine_lost"}))
     return Finish(changes, error_code="machine_lost", error=reason)
+
+
+def _vanished_after_saving(facts: Facts) -> Finish:
+    reason = "the machine vanished; the workspace is kept as of its last proven copy"
+    done = (SetStatus(InstanceStatus.HIBERNATED), Emit(EventType.HIBERNATED, reason, {"code": "machine_lost"}))
+    name = facts.snapshot.name if facts.snapshot else ""
+    return Finish(done, {"success": True, "snapshot_id": name, "instance_destroyed": True})
 
 
 def before(facts: Facts) -> Outcome | None:

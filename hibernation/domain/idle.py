@@ -9,6 +9,8 @@ from enum import StrEnum
 
 MISSED_BEATS_ALLOWED = 2.5
 """A gap of more than this many intervals between two heartbeats restarts the window: nobody saw what ran in it."""
+SHORTEST_GAP_TOLERATED = timedelta(seconds=10)
+"""Very short intervals are jittery; a pause below this never counts as a gap."""
 
 
 class Activity(StrEnum):
@@ -60,7 +62,7 @@ def judge(utilizations: Sequence[float | None], policy: Policy) -> Judgement:
 
 
 def longest_gap(state: IdleState) -> timedelta:
-    return state.interval * MISSED_BEATS_ALLOWED
+    return max(SHORTEST_GAP_TOLERATED, state.interval * MISSED_BEATS_ALLOWED)
 
 
 def is_fresh(state: IdleState, now: datetime) -> bool:

@@ -29,7 +29,11 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class MachineRow:
-    """``owned``: a running operation is itself ending this machine. ``since``: when it got its present state."""
+    """``owned``: a running operation is itself ending this machine. ``since``: when it got its present state.
+
+    ``destroy_due_at``: when to ask again; ``None`` until it was asked for the first time. ``holds_work``: it was
+    lost while it held a workspace, and no wake has begun elsewhere since; only it may have the latest work.
+    """
 
     id: int
     label: str
@@ -39,6 +43,7 @@ class MachineRow:
     missing_since: datetime | None = None
     destroy_due_at: datetime | None = None
     owned: bool = False
+    holds_work: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,14 @@ class SendAway:
 
 
 @dataclass(frozen=True, slots=True)
+class Recover:
+    """A lost machine came back with work that nobody saved: let its paused writers go on, then it is active again."""
+
+    machine_id: int
+    contract_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportOrphan:
     """Our label, but no row: remember it; it is destroyed after ``ORPHAN_GRACE``."""
 
@@ -83,15 +96,30 @@ class ReportOrphan:
     label: str
 
 
-Action = ConfirmDestroyed | DestroyAgain | NoteMissing | NotePresent | DeclareLost | SendAway | ReportOrphan
+Action = (
+    ConfirmDestroyed
+    | DestroyAgain
+    | NoteMissing
+    | NotePresent
+    | DeclareLost
+    | SendAway
+    | Recover
+    | ReportOrphan
+)
 
 _LIVE_WITH_CONTRACT = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
+_UNEXPECTED = frozenset(
+    {MachineState.ABANDONED, MachineState.VOID, MachineState.LOST, MachineState.DESTROYED}
+)
 
 
 def plan_reconcile(
     listing: Listing, rows: Sequence[MachineRow], *, our_prefix: str, now: datetime
 ) -> tuple[Action, ...]:
-    """The repairs this list calls for. Machines without our label prefix are strangers and never named."""
+    """The repairs this list calls for. Machines without our label prefix are strangers and never named.
+
+    ``rows`` holds at least every row that is not terminal and every row whose contract or label is listed.
+    """
     grace = IMPLAUSIBLE_GRACE if _implausible(listing, rows) else MISSING_GRACE
     orphans = 0
     actions: list[Action] = []
@@ -111,10 +139,8 @@ def _for_row(listing: Listing, row: MachineRow, grace: timedelta, now: datetime)
         yield from _destroying(listing, row, listed, now)
     elif row.state in _LIVE_WITH_CONTRACT:
         yield from _live(listing, row, listed, grace, now)
-    elif row.state in (MachineState.ABANDONED, MachineState.LOST):
-        contract = row.contract_id if listed else _contract_of(listing, row.label)
-        if contract is not None:
-            yield SendAway(row.id, contract)
+    elif row.state in _UNEXPECTED:
+        yield from _unexpected(listing, row, listed, now)
     elif row.state is MachineState.ORPHAN and row.contract_id is not None:
         if not listed:
             yield ConfirmDestroyed(row.id)
@@ -125,10 +151,19 @@ def _for_row(listing: Listing, row: MachineRow, grace: timedelta, now: datetime)
 def _destroying(listing: Listing, row: MachineRow, listed: bool, now: datetime) -> Iterator[Action]:
     if row.owned or row.contract_id is None:
         return
-    if not listed and row.since < listing.taken_at:
-        yield ConfirmDestroyed(row.id)
-    elif listed and (row.destroy_due_at is None or row.destroy_due_at <= now):
+    # A list may lag behind a launch: what was never asked to end is asked once, listed or not.
+    if row.destroy_due_at is None or (listed and row.destroy_due_at <= now):
         yield DestroyAgain(row.id, row.contract_id)
+    elif not listed and row.since < listing.taken_at:
+        yield ConfirmDestroyed(row.id)
+
+
+def _unexpected(listing: Listing, row: MachineRow, listed: bool, now: datetime) -> Iterator[Action]:
+    """Listed although it should not be. A list may lag behind a confirmed end, so that one is given a while."""
+    contract = row.contract_id if listed else _contract_of(listing, row.label)
+    if contract is None or (row.state is MachineState.DESTROYED and now - row.since < MISSING_GRACE):
+        return
+    yield Recover(row.id, contract) if row.holds_work else SendAway(row.id, contract)
 
 
 def _live(

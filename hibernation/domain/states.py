@@ -10,6 +10,7 @@ class InstanceStatus(StrEnum):
 
     provisioning → running ⇄ idle → hibernating → hibernated → deleted; hibernated | deleted | failed → waking →
     running. ``deleted`` releases the slot and keeps the snapshot. ``failed`` needs a person or a retry.
+    hibernated | deleted | failed → running: the machine had vanished with unsaved work, and came back.
     """
 
     PROVISIONING = "provisioning"
@@ -29,10 +30,10 @@ INSTANCE_ARROWS: dict[InstanceStatus, frozenset[InstanceStatus]] = {
     I.RUNNING: frozenset({I.IDLE, I.HIBERNATING, I.FAILED}),
     I.IDLE: frozenset({I.RUNNING, I.HIBERNATING, I.FAILED}),
     I.HIBERNATING: frozenset({I.RUNNING, I.HIBERNATED, I.FAILED}),
-    I.HIBERNATED: frozenset({I.DELETED, I.WAKING}),
-    I.DELETED: frozenset({I.WAKING}),
+    I.HIBERNATED: frozenset({I.DELETED, I.WAKING, I.RUNNING}),
+    I.DELETED: frozenset({I.WAKING, I.RUNNING}),
     I.WAKING: frozenset({I.RUNNING, I.HIBERNATED, I.DELETED, I.FAILED}),
-    I.FAILED: frozenset({I.WAKING, I.PROVISIONING}),
+    I.FAILED: frozenset({I.WAKING, I.PROVISIONING, I.RUNNING}),
 }
 
 
@@ -42,6 +43,8 @@ class MachineState(StrEnum):
     intended → launched → active → destroying → destroyed. ``void``: the provider refused, nothing was rented.
     ``abandoned``: the launch was answered unclearly and no machine showed up; if one ever does, it is destroyed.
     ``lost``: a complete list no longer has it. ``orphan``: our label on a machine that no row explains.
+    lost → active: it came back with work that nobody saved. void | abandoned | lost | destroyed → destroying: it is
+    listed against all expectation, and nobody needs it.
     """
 
     INTENDED = "intended"
@@ -62,10 +65,10 @@ MACHINE_ARROWS: dict[MachineState, frozenset[MachineState]] = {
     M.LAUNCHED: frozenset({M.ACTIVE, M.DESTROYING, M.LOST}),
     M.ACTIVE: frozenset({M.DESTROYING, M.LOST}),
     M.DESTROYING: frozenset({M.DESTROYED}),
-    M.DESTROYED: frozenset(),
-    M.VOID: frozenset(),
+    M.DESTROYED: frozenset({M.DESTROYING}),
+    M.VOID: frozenset({M.DESTROYING}),
     M.ABANDONED: frozenset({M.DESTROYING}),
-    M.LOST: frozenset({M.DESTROYING}),
+    M.LOST: frozenset({M.DESTROYING, M.ACTIVE}),
     M.ORPHAN: frozenset({M.DESTROYING, M.DESTROYED}),
 }
 
@@ -124,6 +127,7 @@ class EventType(StrEnum):
     MACHINE_REJECTED = "machine_rejected"
     MACHINE_DESTROYED = "machine_destroyed"
     MACHINE_LOST = "machine_lost"
+    MACHINE_RETURNED = "machine_returned"
     RESTORED = "restored"
     WOKE = "woke"
     OPERATION_QUEUED = "operation_queued"

@@ -128,10 +128,10 @@ def _plan_launch(facts: Facts) -> Plan:
     if machine is not None and machine.state is MachineState.LAUNCHED:
         return Go("reach")
     if machine is not None and machine.state is MachineState.INTENDED:
-        return Perform(ListMachines())
+        return Perform(ListMachines(), memo=replace(facts.operation.memo, looking=True))
     if offer is None:
         return Go("choose")
-    memo = replace(facts.operation.memo, attempt=facts.operation.memo.attempt + 1)
+    memo = replace(facts.operation.memo, attempt=facts.operation.memo.attempt + 1, looking=False)
     # The label is filled in by the edge from the intent row it has just written.
     return Perform(Launch("", offer), (IntendMachine(offer),), memo)
 
@@ -139,7 +139,7 @@ def _plan_launch(facts: Facts) -> Plan:
 def _conclude_launch(facts: Facts, reply: Reply) -> Outcome:
     if isinstance(reply, Launched):
         return _launched(facts, reply.contract_id)
-    if isinstance(reply, ProviderRefused):
+    if isinstance(reply, ProviderRefused) and not facts.operation.memo.looking:
         return _not_rented(facts, MachineState.VOID, reply.message)
     machine = machine_of(facts)
     if isinstance(reply, MachinesSeen):

@@ -1,0 +1,145 @@
+"""The one settings module. Everything that differs between installations comes from the environment."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import django_stubs_ext
+
+from dumont import env
+
+# Lets generic Django classes be written with their parameter, as the type checker wants them.
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# -- what every installation sets ----------------------------------------------------------------
+DUMONT_STATE = env.folder("DUMONT_STATE", BASE_DIR / ".dumont")
+SECRET_KEY = env.text("DUMONT_SECRET_KEY")
+DEBUG = env.flag("DUMONT_DEBUG", False)
+ALLOWED_HOSTS = env.words("DUMONT_ALLOWED_HOSTS", "127.0.0.1,localhost")
+DUMONT_BASE_URL = env.text("DUMONT_BASE_URL", "http://127.0.0.1:5000").rstrip("/")
+CSRF_TRUSTED_ORIGINS = [DUMONT_BASE_URL]
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": env.text("DUMONT_DB_HOST", "127.0.0.1"),
+        "PORT": env.text("DUMONT_DB_PORT", "5432"),
+        "NAME": env.text("DUMONT_DB_NAME", "dumont"),
+        "USER": env.text("DUMONT_DB_USER", "dumont"),
+        "PASSWORD": env.text("DUMONT_DB_PASSWORD", ""),
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5, "application_name": "dumont"},
+    }
+}
+
+# -- the product's own knobs ---------------------------------------------------------------------
+DUMONT_INSTALLATION = hashlib.sha256(f"installation:{SECRET_KEY}".encode()).hexdigest()[:8]
+DUMONT_LABEL_PREFIX = f"dumont-{DUMONT_INSTALLATION}-"
+DUMONT_PROVIDERS = env.words("DUMONT_PROVIDERS", "local")
+DUMONT_LOCAL_PROVIDER_ROOT = env.folder("DUMONT_LOCAL_PROVIDER_ROOT", DUMONT_STATE)
+DUMONT_SSH_KEY_FILE = env.folder("DUMONT_SSH_KEY_FILE", DUMONT_STATE / "ssh" / "id_ed25519")
+DUMONT_STORE_ROOT = env.folder("DUMONT_STORE_ROOT", DUMONT_STATE / "store")
+DUMONT_STORE_SECRET = hashlib.sha256(f"store:{SECRET_KEY}".encode()).digest()
+DUMONT_STORE_URL_TTL = timedelta(seconds=env.number("DUMONT_STORE_URL_SECONDS", 3600, least=10))
+DUMONT_HEARTBEAT_INTERVAL = timedelta(seconds=env.number("DUMONT_HEARTBEAT_SECONDS", 30, least=0.5))
+DUMONT_SWEEP_INTERVAL = timedelta(seconds=env.number("DUMONT_SWEEP_SECONDS", 10, least=0.5))
+DUMONT_RECONCILE_INTERVAL = timedelta(seconds=env.number("DUMONT_RECONCILE_SECONDS", 30, least=0.5))
+DUMONT_DRIVE_INTERVAL = timedelta(seconds=env.number("DUMONT_DRIVE_SECONDS", 5, least=0.5))
+DUMONT_LEASE = timedelta(seconds=env.number("DUMONT_LEASE_SECONDS", 15, least=1))
+DUMONT_REACH_DEADLINE = timedelta(seconds=env.number("DUMONT_REACH_SECONDS", 600, least=1))
+DUMONT_LABEL_SETTLE = timedelta(seconds=env.number("DUMONT_LABEL_SETTLE_SECONDS", 30, least=1))
+
+# -- Django --------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_celery_beat",
+    "rest_framework",
+    "drf_spectacular",
+    "hibernation",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "dumont.urls"
+WSGI_APPLICATION = "dumont.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = env.text("DUMONT_TIME_ZONE", "UTC")
+LANGUAGE_CODE = "en-us"
+STATIC_URL = "/static/"
+STATIC_ROOT = DUMONT_STATE / "static"
+# Packs are streamed to the store; everything else people and agents send is small.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+
+SECURE_SSL = env.flag("DUMONT_HTTPS", DUMONT_BASE_URL.startswith("https://"))
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL
+SECURE_SSL_REDIRECT = SECURE_SSL
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL
+if SECURE_SSL:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "hibernation.api.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "EXCEPTION_HANDLER": "hibernation.api.errors.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PARSER_CLASSES": ["hibernation.api.parsers.StrictJSONParser"],
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Dumont",
+    "DESCRIPTION": "Hibernates idle rented GPU machines and wakes their workspaces elsewhere, byte for byte.",
+    "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/api",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("DUMONT_LOG_LEVEL", "INFO")},
+    "loggers": {"paramiko": {"level": "WARNING"}, "invoke": {"level": "WARNING"}},
+}

@@ -1,0 +1,14 @@
+"""The URL map: people's pages, the admin, the API and the health checks."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from hibernation.api import health
+
+urlpatterns = [
+    path("livez", health.livez),
+    path("readyz", health.readyz),
+    path("admin/", admin.site.urls),
+    path("api/", include("hibernation.api.urls")),
+    path("", include("hibernation.web.urls")),
+]

@@ -1,0 +1,86 @@
+"""What a box asks for its own freeze or restore: signed URLs, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from msgspec import Meta, Struct
+
+from hibernation.api.authentication import agent_token
+from hibernation.api.errors import error_response, plain_error
+from hibernation.domain.errors import DumontError
+from hibernation.services.snapshots import Announced, SignedObject, issue_downloads, issue_uploads
+from hibernation.services.tokens import AgentToken
+
+MAX_BODY_BYTES = 256 * 1024
+MAX_OBJECTS = 1000
+MAX_OBJECT_BYTES = 1 << 30
+
+
+class ObjectWish(Struct, frozen=True):
+    kind: Literal["pack", "manifest"]
+    size: Annotated[int, Meta(gt=0, le=MAX_OBJECT_BYTES)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    tier: Annotated[int, Meta(ge=0, le=1)] = 0
+
+
+class UploadsBody(Struct, frozen=True):
+    objects: Annotated[list[ObjectWish], Meta(min_length=1, max_length=MAX_OBJECTS)]
+
+
+class DownloadsBody(Struct, frozen=True):
+    keys: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(min_length=1, max_length=MAX_OBJECTS)]
+
+
+@csrf_exempt
+@require_POST
+def uploads(request: HttpRequest, snapshot: str) -> JsonResponse:
+    """URLs to store packs and the manifest of the snapshot this machine is writing."""
+
+    def issue(token: AgentToken, raw: bytes) -> Sequence[SignedObject]:
+        wish = msgspec.json.decode(raw, type=UploadsBody)
+        return issue_uploads(
+            token, snapshot, [Announced(o.kind, o.tier, o.size, o.sha256) for o in wish.objects]
+        )
+
+    return _answer(request, issue)
+
+
+@csrf_exempt
+@require_POST
+def downloads(request: HttpRequest, snapshot: str) -> JsonResponse:
+    """URLs to read objects of a snapshot of this machine's instance."""
+
+    def issue(token: AgentToken, raw: bytes) -> Sequence[SignedObject]:
+        return issue_downloads(token, snapshot, msgspec.json.decode(raw, type=DownloadsBody).keys)
+
+    return _answer(request, issue)
+
+
+def _answer(
+    request: HttpRequest, issue: Callable[[AgentToken, bytes], Sequence[SignedObject]]
+) -> JsonResponse:
+    token = agent_token(request)
+    if token is None:
+        return plain_error(401, "not_authenticated", "Send the machine's own agent token as a bearer token.")
+    raw = request.read(MAX_BODY_BYTES + 1)
+    if len(raw) > MAX_BODY_BYTES:
+        return plain_error(413, "too_large", f"Ask for fewer objects: at most {MAX_BODY_BYTES} bytes.")
+    try:
+        signed = issue(token, raw)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return plain_error(400, "invalid", str(error))
+    except DumontError as error:
+        return error_response(error)
+    return JsonResponse(
+        {
+            "objects": [
+                {"key": s.key, "url": s.request.url, "headers": dict(s.request.headers)} for s in signed
+            ]
+        }
+    )

@@ -1,0 +1,65 @@
+"""The one place where errors become HTTP: ``{"error": {"code", "message", "fields"?}}`` with the right status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, JsonResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_handler
+
+from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound
+from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
+
+STATUS: tuple[tuple[type[DumontError], int], ...] = (
+    (InvalidRequest, 400),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (StaleHeartbeat, 409),
+    (Conflict, 409),
+    (DumontError, 503),
+)
+
+
+def status_of(error: DumontError) -> int:
+    return next(status for kind, status in STATUS if isinstance(error, kind))
+
+
+def body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
+    error: dict[str, Any] = {"code": code, "message": message}
+    if fields:
+        error["fields"] = fields
+    return {"error": error}
+
+
+def error_response(error: DumontError) -> JsonResponse:
+    """For plain Django views; DRF's go through ``exception_handler``."""
+    return plain_error(status_of(error), error.code, error.message)
+
+
+def plain_error(status: int, code: str, message: str) -> JsonResponse:
+    return JsonResponse(body(code, message), status=status)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's handler. Unexpected errors are left to Django: a 500 with a trace in the log and none on the wire."""
+    if isinstance(error, DumontError):
+        fields = error.fields if isinstance(error, InvalidRequest) else None
+        return Response(body(error.code, error.message, fields), status=status_of(error))
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    response = drf_handler(error, context)
+    if response is None or not isinstance(error, exceptions.APIException):
+        return response
+    if isinstance(error, exceptions.ValidationError):
+        response.data = body("invalid", "Some fields are not valid.", _fields(error.detail))
+    else:
+        response.data = body(str(error.get_codes()), str(error.detail))
+    return response
+
+
+def _fields(detail: Any) -> dict[str, str]:
+    if not isinstance(detail, dict):
+        return {"non_field_errors": " ".join(str(text) for text in detail)}
+    return {name: " ".join(str(t) for t in texts) for name, texts in detail.items()}

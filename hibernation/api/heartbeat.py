@@ -1,0 +1,106 @@
+"""``POST /api/agent/status``: the agents' one busy door. Plain Django and msgspec; bounded, strict, committed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from msgspec import Meta, Struct
+
+from agents.protocol import MAX_BODY_BYTES, MAX_GPUS, MAX_PROCESSES
+from hibernation.api.authentication import agent_token
+from hibernation.api.errors import error_response, plain_error
+from hibernation.domain.errors import DumontError
+from hibernation.domain.heartbeats import Beat
+from hibernation.services.heartbeats import Heartbeat, receive_heartbeat
+
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Amount = Annotated[float, Meta(ge=0, le=1e15)]
+ShortText = Annotated[str, Meta(max_length=200)]
+
+
+class HeartbeatBody(Struct, frozen=True):
+    """The wire form of a reading: ``agents.protocol.Reading``. Unknown fields are ignored, known ones are checked."""
+
+    instance_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    seq: Annotated[int, Meta(ge=1, le=2**62)]
+    timestamp: datetime
+    gpu_utilization: Percent | None = None
+    gpu_count: Annotated[int, Meta(ge=0, le=MAX_GPUS)] = 0
+    gpu_names: Annotated[list[ShortText], Meta(max_length=MAX_GPUS)] = []
+    gpu_utilizations: Annotated[list[Percent | None], Meta(max_length=MAX_GPUS)] = []
+    gpu_memory_used: Annotated[list[Amount | None], Meta(max_length=MAX_GPUS)] = []
+    gpu_memory_total: Annotated[list[Amount | None], Meta(max_length=MAX_GPUS)] = []
+    processes: Annotated[list[dict[str, Any]], Meta(max_length=MAX_PROCESSES)] = []
+    cpu_percent: Percent | None = None
+    disk_read_bps: Amount | None = None
+    disk_write_bps: Amount | None = None
+    net_rx_bps: Amount | None = None
+    net_tx_bps: Amount | None = None
+    ssh_sessions: Annotated[int, Meta(ge=0, le=10**6)] | None = None
+    workspace_used_bytes: Amount | None = None
+    workspace_free_bytes: Amount | None = None
+    boot_id: Annotated[str, Meta(max_length=100)] = ""
+    agent_version: Annotated[str, Meta(max_length=64)] = ""
+    samples: Annotated[int, Meta(ge=0, le=10**6)] = 0
+    errors: Annotated[list[ShortText], Meta(max_length=10)] = []
+    spooled: bool = False
+    jobs: Annotated[list[dict[str, Any]], Meta(max_length=4)] = []
+
+
+_decoder = msgspec.json.Decoder(HeartbeatBody)
+
+
+@csrf_exempt
+@require_POST
+def agent_status(request: HttpRequest) -> JsonResponse:
+    """Receive one heartbeat. The answer means that it is committed."""
+    token = agent_token(request)
+    if token is None:
+        return plain_error(401, "not_authenticated", "Send the machine's own agent token as a bearer token.")
+    raw = request.read(MAX_BODY_BYTES + 1)
+    if len(raw) > MAX_BODY_BYTES:
+        return plain_error(413, "too_large", f"A heartbeat has at most {MAX_BODY_BYTES} bytes.")
+    try:
+        heartbeat = parse(raw)
+        answer = receive_heartbeat(token, heartbeat)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return plain_error(400, "invalid", f"This is not a heartbeat: {error}")
+    except DumontError as error:
+        return error_response(error)
+    return JsonResponse(
+        {
+            "received": True,
+            "instance_id": answer.instance_id,
+            "status": answer.status,
+            "action": answer.action,
+            "interval": answer.interval_seconds,
+        }
+    )
+
+
+def parse(raw: bytes) -> Heartbeat:
+    """A heartbeat from its bytes; ``ValueError`` (msgspec's included) for anything else. NUL bytes are refused."""
+    wire = _decoder.decode(raw)
+    if b"\\u0000" in raw:
+        raise ValueError("a text holds a NUL byte")
+    taken_at = wire.timestamp if wire.timestamp.tzinfo else wire.timestamp.replace(tzinfo=UTC)
+    utilizations: list[float | None] = list(wire.gpu_utilizations)
+    if not utilizations and wire.gpu_utilization is not None:
+        utilizations = [wire.gpu_utilization]
+    if wire.gpu_count > len(utilizations):
+        utilizations += [None] * (wire.gpu_count - len(utilizations))
+    reading = msgspec.to_builtins(wire)
+    reading.pop("instance_id")
+    return Heartbeat(
+        instance_id=wire.instance_id,
+        beat=Beat(wire.seq, tuple(utilizations), wire.spooled),
+        taken_at=taken_at,
+        boot_id=wire.boot_id,
+        agent_version=wire.agent_version,
+        reading=reading,
+    )

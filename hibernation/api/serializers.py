@@ -1,0 +1,244 @@
+"""Shapes of the API, the guide's to the letter. Times are ISO 8601 UTC, durations minutes, utilisation per cent."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from rest_framework import serializers
+
+from hibernation.domain import idle
+from hibernation.models import Event, Instance, Machine, Operation, OperationStep
+from hibernation.services.clock import db_now
+
+MAX_MINUTES = 60 * 24 * 365
+
+
+def minutes(duration: timedelta) -> float | int:
+    """Whole minutes as a whole number, as in the guide."""
+    value = duration.total_seconds() / 60
+    return int(value) if value.is_integer() else round(value, 3)
+
+
+class MinutesField(serializers.FloatField):
+    """A duration in minutes, at least one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=1, max_value=MAX_MINUTES, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        return timedelta(minutes=super().to_internal_value(data))
+
+    def to_representation(self, value: Any) -> Any:
+        return minutes(value)
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators(value.total_seconds() / 60 if isinstance(value, timedelta) else value)
+
+
+class StrictFloatField(serializers.FloatField):
+    """A number; neither a text nor a truth value passes for one."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool | str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictBooleanField(serializers.BooleanField):
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class ConfigSerializer(serializers.Serializer[Instance]):
+    """An instance's rules. PUT changes only the fields sent."""
+
+    auto_hibernation_enabled = StrictBooleanField(required=False)
+    gpu_usage_threshold = StrictFloatField(required=False, min_value=0.01, max_value=100)
+    pause_after_minutes = MinutesField(required=False, source="pause_after")
+    delete_after_minutes = MinutesField(required=False, source="delete_after")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        unknown = sorted(set(self.initial_data) - set(self.fields)) if hasattr(self, "initial_data") else []
+        if unknown:
+            raise serializers.ValidationError(dict.fromkeys(unknown, "There is no such setting."))
+        return attrs
+
+
+class WakeSerializer(serializers.Serializer[Instance]):
+    """What to wake on; what is not given is as the instance is set."""
+
+    gpu_type = serializers.CharField(required=False, max_length=64)
+    region = serializers.CharField(required=False, max_length=32)
+    max_price = serializers.DecimalField(
+        required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
+    )
+
+
+class MachineSerializer(serializers.ModelSerializer[Machine]):
+    class Meta:
+        model = Machine
+        fields = (
+            "contract_id",
+            "state",
+            "gpu_type",
+            "gpu_count",
+            "region",
+            "price_per_hour",
+            "ssh_host",
+            "ssh_port",
+            "launched_at",
+        )
+
+
+class StepSerializer(serializers.ModelSerializer[OperationStep]):
+    seconds = serializers.SerializerMethodField()
+
+    class Meta:
+        model = OperationStep
+        fields = ("step", "entered_at", "finished_at", "seconds", "waits", "failures")
+
+    def get_seconds(self, row: OperationStep) -> float | None:
+        if row.finished_at is None:
+            return None
+        return round((row.finished_at - row.entered_at).total_seconds(), 3)
+
+
+class OperationSerializer(serializers.ModelSerializer[Operation]):
+    instance_id = serializers.CharField()
+    steps = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Operation
+        fields = (
+            "id",
+            "instance_id",
+            "kind",
+            "state",
+            "step",
+            "actor",
+            "reason",
+            "forced",
+            "progress",
+            "waiting_for",
+            "waits",
+            "failures",
+            "cancel_reason",
+            "point_of_no_return_at",
+            "created_at",
+            "started_at",
+            "finished_at",
+            "result",
+            "error_code",
+            "error",
+            "steps",
+        )
+
+    def get_steps(self, operation: Operation) -> list[dict[str, Any]]:
+        return list(StepSerializer(operation.steps.order_by("id"), many=True).data)
+
+
+class EventSerializer(serializers.ModelSerializer[Event]):
+    snapshot_id = serializers.CharField(source="snapshot_name")
+    operation_id = serializers.IntegerField(allow_null=True)
+
+    class Meta:
+        model = Event
+        fields = (
+            "id",
+            "event_type",
+            "timestamp",
+            "gpu_utilization",
+            "snapshot_id",
+            "reason",
+            "actor",
+            "status_from",
+            "status_to",
+            "operation_id",
+            "data",
+        )
+
+
+class StatusSerializer(serializers.Serializer[Instance]):
+    """The guide's status, with freshness, the operation in flight, the machine and why it is (not) idle."""
+
+    instance_id = serializers.CharField(source="pk")
+    status = serializers.CharField()
+    gpu_utilization = serializers.FloatField(allow_null=True)
+    last_activity = serializers.DateTimeField(source="last_activity_at", allow_null=True)
+    auto_hibernation = serializers.SerializerMethodField()
+    vast_info = serializers.SerializerMethodField()
+    freshness = serializers.SerializerMethodField()
+    operation = serializers.SerializerMethodField()
+    machine = serializers.SerializerMethodField()
+    snapshot_id = serializers.CharField(source="snapshot.name", default=None)
+    explanation = serializers.SerializerMethodField()
+
+    def get_auto_hibernation(self, instance: Instance) -> dict[str, Any]:
+        return {
+            "enabled": instance.auto_hibernation_enabled,
+            "pause_after_minutes": minutes(instance.pause_after),
+            "delete_after_minutes": minutes(instance.delete_after),
+            "gpu_usage_threshold": instance.gpu_usage_threshold,
+        }
+
+    def get_vast_info(self, instance: Instance) -> dict[str, Any]:
+        machine = current_machine(instance)
+        return {
+            "instance_id": contract_number(machine),
+            "gpu_type": machine.gpu_type if machine else instance.gpu_type,
+            "region": machine.region if machine else instance.region,
+        }
+
+    def get_freshness(self, instance: Instance) -> str:
+        return freshness(instance)
+
+    def get_operation(self, instance: Instance) -> dict[str, Any] | None:
+        operation = instance.operations.filter(state="running").first()
+        return dict(OperationSerializer(operation).data) if operation else None
+
+    def get_machine(self, instance: Instance) -> dict[str, Any] | None:
+        machine = current_machine(instance)
+        return dict(MachineSerializer(machine).data) if machine else None
+
+    def get_explanation(self, instance: Instance) -> str:
+        return explanation(instance)
+
+
+def current_machine(instance: Instance) -> Machine | None:
+    return instance.machines.filter(state__in=["launched", "active", "destroying"]).order_by("-id").first()
+
+
+def contract_number(machine: Machine | None) -> int | str | None:
+    """The provider's id as a number where it is one, as in the guide."""
+    if machine is None or machine.contract_id is None:
+        return None
+    return int(machine.contract_id) if machine.contract_id.isdigit() else machine.contract_id
+
+
+def freshness(instance: Instance) -> str:
+    """fresh, stale (silent for more than the allowed gap) or lost (ten times that, or never heard)."""
+    last = instance.last_heartbeat_at
+    if last is None:
+        return "lost"
+    silent, gap = db_now() - last, idle.longest_gap(instance.idle_state)
+    return "fresh" if silent <= gap else "stale" if silent <= gap * 10 else "lost"
+
+
+def explanation(instance: Instance) -> str:
+    """One sentence: why it is (not) about to be hibernated."""
+    if instance.last_error and instance.status in ("failed", "running", "hibernating"):
+        return instance.last_error
+    if instance.status == "idle" and instance.hibernate_due_at is not None:
+        left = max(0.0, (instance.hibernate_due_at - db_now()).total_seconds())
+        return (
+            f"idle since {instance.idle_since:%H:%M:%S} UTC; hibernates in {left:.0f} s unless it works again"
+        )
+    if instance.status == "idle":
+        return "idle, but automatic hibernation is off" if not instance.auto_hibernation_enabled else "idle"
+    if instance.status == "running":
+        used = instance.gpu_utilization
+        return "GPU use unknown: counted as active" if used is None else f"GPU use {used:.1f} %"
+    return instance.status

@@ -1,0 +1,48 @@
+"""The built-in object store over HTTP: signed PUT, GET and HEAD of one object. The signature is the only credential."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.request import UnreadablePostError
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from hibernation.domain.errors import StoreError
+from hibernation.snapshots.filesystem import StoreRefused
+from hibernation.snapshots.registry import get_store
+
+
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "PUT"])
+def store_object(request: HttpRequest, key: str) -> HttpResponseBase:
+    """Bodies are streamed: memory does not grow with the object."""
+    try:
+        return _receive(request, key) if request.method == "PUT" else _send(request, key)
+    except StoreRefused as error:
+        return _refusal(error.status, error.code, error.message)
+    except UnreadablePostError:
+        return _refusal(400, "store_refused", "the body ended early")
+    except StoreError as error:
+        return _refusal(400, error.code, error.message)
+
+
+def _receive(request: HttpRequest, key: str) -> HttpResponseBase:
+    length = request.META.get("CONTENT_LENGTH", "")
+    get_store().receive("PUT", key, request.GET.dict(), request, int(length) if length.isdecimal() else None)
+    return HttpResponse(status=201)
+
+
+def _send(request: HttpRequest, key: str) -> HttpResponseBase:
+    method = request.method or "GET"
+    status, headers, body = get_store().send(method, key, request.GET.dict(), request.headers.get("Range"))
+    if method == "HEAD":
+        body.close()
+        return HttpResponse(status=status, headers=headers, content_type="application/octet-stream")
+    return StreamingHttpResponse(
+        body, status=status, headers={**headers, "Content-Type": "application/octet-stream"}
+    )
+
+
+def _refusal(status: int, code: str, message: str) -> JsonResponse:
+    return JsonResponse({"error": {"code": code, "message": message}}, status=status)

@@ -1,0 +1,21 @@
+"""The API's addresses, without trailing slashes."""
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.routers import SimpleRouter
+
+from hibernation.api import boxes, heartbeat, store, views
+
+router = SimpleRouter(trailing_slash=False)
+router.register("instances", views.InstanceViewSet, basename="instance")
+router.register("operations", views.OperationViewSet, basename="operation")
+
+urlpatterns = [
+    path("agent/status", heartbeat.agent_status),
+    path("agent/snapshots/<str:snapshot>/uploads", boxes.uploads),
+    path("agent/snapshots/<str:snapshot>/downloads", boxes.downloads),
+    path("store/<path:key>", store.store_object, name="store-object"),
+    path("hibernation/stats", views.StatsView.as_view(), name="stats"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("", include(router.urls)),
+]

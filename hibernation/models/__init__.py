@@ -1,0 +1,23 @@
+"""Tables, constraints and indexes. Rows are written by ``hibernation.services`` alone."""
+
+from hibernation.models.access import ApiToken
+from hibernation.models.event import Event
+from hibernation.models.heartbeat import ReadingHour
+from hibernation.models.instance import Instance
+from hibernation.models.machine import Machine
+from hibernation.models.operation import Operation, OperationStep
+from hibernation.models.snapshot import Pack, Snapshot
+from hibernation.models.usage import UsageInterval
+
+__all__ = [
+    "ApiToken",
+    "Event",
+    "Instance",
+    "Machine",
+    "Operation",
+    "OperationStep",
+    "Pack",
+    "ReadingHour",
+    "Snapshot",
+    "UsageInterval",
+]

@@ -1,0 +1,131 @@
+"""An instance: the lasting record of one workspace, its rules and where it stands. It outlives machines."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import F, Q
+
+from hibernation.domain.idle import IdleState, Policy
+from hibernation.domain.states import InstanceStatus
+from hibernation.models.choices import choices, values
+
+INSTANCE_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+
+
+class Instance(models.Model):
+    """One workspace. The arrows of ``status`` stand in ``hibernation.domain.states.INSTANCE_ARROWS``.
+
+    ``hibernate_due_at`` and ``delete_due_at`` are stored deadlines under partial indexes, so that a sweep reads only
+    what is due. ``last_heartbeat_at`` and ``gpu_utilization`` are written with every heartbeat and must stay without
+    an index: one would end HOT updates.
+    """
+
+    id = models.CharField(primary_key=True, max_length=64, validators=[RegexValidator(f"^{INSTANCE_ID}$")])
+    name = models.CharField(max_length=100, blank=True)
+    status = models.CharField(
+        max_length=16, choices=choices(InstanceStatus), default=InstanceStatus.PROVISIONING
+    )
+    status_changed_at = models.DateTimeField()
+    created_at = models.DateTimeField()
+    last_error = models.TextField(blank=True)
+
+    provider = models.CharField(max_length=32)
+    gpu_type = models.CharField(max_length=64, blank=True)
+    gpu_count = models.PositiveSmallIntegerField(default=1)
+    region = models.CharField(max_length=32, blank=True)
+    max_price = models.DecimalField(
+        max_digits=10, decimal_places=4, null=True, blank=True, help_text="USD an hour"
+    )
+    image = models.CharField(max_length=200, blank=True)
+    disk_gb = models.PositiveIntegerField(default=10)
+
+    auto_hibernation_enabled = models.BooleanField(default=True)
+    gpu_usage_threshold = models.FloatField(
+        default=5.0, help_text="per cent; a GPU above it is busy, at or below it idle"
+    )
+    pause_after = models.DurationField(default=timedelta(minutes=3), help_text="idle this long: hibernate")
+    delete_after = models.DurationField(
+        default=timedelta(minutes=30), help_text="hibernated this long: deleted"
+    )
+
+    gpu_utilization = models.FloatField(null=True, blank=True, help_text="per cent; empty means unknown")
+    last_heartbeat_at = models.DateTimeField(null=True, blank=True)
+    last_activity_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_interval = models.DurationField(default=timedelta(seconds=30))
+    idle_since = models.DateTimeField(null=True, blank=True)
+    hibernate_due_at = models.DateTimeField(null=True, blank=True)
+    hold_until = models.DateTimeField(null=True, blank=True)
+    delete_due_at = models.DateTimeField(null=True, blank=True)
+    snapshot = models.ForeignKey(
+        "hibernation.Snapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    state_generation = models.PositiveIntegerField(
+        default=0, help_text="raised when a stored copy proved bad: the next snapshot reads every file again"
+    )
+
+    class Meta:
+        db_table = "instance_status"
+        indexes = [
+            models.Index(
+                fields=["hibernate_due_at"],
+                name="instance_hibernate_due",
+                condition=Q(hibernate_due_at__isnull=False),
+            ),
+            models.Index(
+                fields=["delete_due_at"], name="instance_delete_due", condition=Q(delete_due_at__isnull=False)
+            ),
+            models.Index(fields=["status"], name="instance_by_status"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="instance_status_known", condition=Q(status__in=values(InstanceStatus))
+            ),
+            models.CheckConstraint(
+                name="instance_threshold_is_per_cent",
+                condition=Q(gpu_usage_threshold__gt=0, gpu_usage_threshold__lte=100),
+            ),
+            models.CheckConstraint(
+                name="instance_pauses_after_a_while", condition=Q(pause_after__gt=timedelta(0))
+            ),
+            models.CheckConstraint(
+                name="instance_deletes_after_a_while", condition=Q(delete_after__gt=timedelta(0))
+            ),
+            models.CheckConstraint(
+                name="instance_utilization_is_per_cent",
+                condition=Q(gpu_utilization__isnull=True)
+                | Q(gpu_utilization__gte=0, gpu_utilization__lte=100),
+            ),
+            models.CheckConstraint(
+                name="instance_due_only_when_idle",
+                condition=Q(hibernate_due_at__isnull=True)
+                | Q(
+                    status=InstanceStatus.IDLE, idle_since__isnull=False, hibernate_due_at__gt=F("idle_since")
+                ),
+            ),
+            models.CheckConstraint(
+                name="instance_hibernated_has_a_snapshot",
+                condition=~Q(status__in=[InstanceStatus.HIBERNATED, InstanceStatus.DELETED])
+                | Q(snapshot__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="instance_price_is_positive",
+                condition=Q(max_price__isnull=True) | Q(max_price__gt=Decimal(0)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(
+            self.auto_hibernation_enabled, self.gpu_usage_threshold, self.pause_after, self.delete_after
+        )
+
+    @property
+    def idle_state(self) -> IdleState:
+        return IdleState(self.idle_since, self.last_heartbeat_at, self.heartbeat_interval)

@@ -1,0 +1,89 @@
+"""A machine: one rental, from the committed intent to the confirmed end."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+
+from hibernation.domain.states import LIVE_MACHINE_STATES, MachineState
+from hibernation.models.choices import choices, values
+
+
+class Machine(models.Model):
+    """One rental. ``label`` is ours and unique for ever; ``contract_id`` is the provider's.
+
+    The row is committed in ``intended`` before any money is spent. ``token_epoch`` and ``heartbeat_seq`` belong to the
+    agent on this very machine: the token dies with the rental.
+    """
+
+    instance = models.ForeignKey(
+        "hibernation.Instance", null=True, blank=True, on_delete=models.PROTECT, related_name="machines"
+    )
+    provider = models.CharField(max_length=32)
+    label = models.CharField(max_length=128, unique=True)
+    contract_id = models.CharField(max_length=64, null=True, blank=True)
+    state = models.CharField(max_length=16, choices=choices(MachineState), default=MachineState.INTENDED)
+    state_reason = models.TextField(blank=True)
+    state_changed_at = models.DateTimeField()
+
+    offer_id = models.CharField(max_length=64, blank=True)
+    host = models.CharField(max_length=128, blank=True)
+    gpu_type = models.CharField(max_length=64, blank=True)
+    gpu_count = models.PositiveSmallIntegerField(default=1)
+    region = models.CharField(max_length=32, blank=True)
+    price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, help_text="USD")
+
+    intended_at = models.DateTimeField()
+    launched_at = models.DateTimeField(null=True, blank=True)
+    destroyed_at = models.DateTimeField(null=True, blank=True)
+    missing_since = models.DateTimeField(null=True, blank=True)
+    destroy_due_at = models.DateTimeField(null=True, blank=True)
+    destroy_attempts = models.PositiveIntegerField(default=0)
+
+    ssh_host = models.CharField(max_length=255, blank=True)
+    ssh_port = models.PositiveIntegerField(default=0)
+    ssh_user = models.CharField(max_length=32, default="root")
+    host_key = models.TextField(blank=True)
+    workspace = models.CharField(max_length=1024, default="/workspace")
+
+    token_epoch = models.PositiveIntegerField(default=0)
+    heartbeat_seq = models.BigIntegerField(default=0)
+    boot_id = models.CharField(max_length=100, blank=True)
+    agent_version = models.CharField(max_length=64, blank=True)
+    first_heartbeat_at = models.DateTimeField(null=True, blank=True)
+    last_reading = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["provider", "state"], name="machine_by_provider_and_state")]
+        constraints = [
+            models.CheckConstraint(name="machine_state_known", condition=Q(state__in=values(MachineState))),
+            models.UniqueConstraint(
+                name="one_live_machine_per_instance",
+                fields=["instance"],
+                condition=Q(state__in=sorted(LIVE_MACHINE_STATES)),
+            ),
+            models.UniqueConstraint(
+                name="one_row_per_contract",
+                fields=["provider", "contract_id"],
+                condition=Q(contract_id__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="machine_rented_has_a_contract",
+                condition=~Q(
+                    state__in=[
+                        MachineState.LAUNCHED,
+                        MachineState.ACTIVE,
+                        MachineState.DESTROYING,
+                        MachineState.DESTROYED,
+                    ]
+                )
+                | Q(contract_id__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="machine_ends_after_it_begins",
+                condition=Q(destroyed_at__isnull=True) | Q(destroyed_at__gte=F("intended_at")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.contract_id or self.label

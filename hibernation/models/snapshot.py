@@ -1,0 +1,76 @@
+"""Snapshots and the packs they are stored in. A snapshot exists from the commit of its manifest's hash."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from hibernation.domain.states import SnapshotState
+from hibernation.models.choices import choices, values
+
+
+class Snapshot(models.Model):
+    """One saved state of a workspace. Sizes in bytes; ``round`` counts the freezes of one hibernation."""
+
+    name = models.CharField(max_length=128, unique=True)
+    instance = models.ForeignKey("hibernation.Instance", on_delete=models.PROTECT, related_name="snapshots")
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(max_length=16, choices=choices(SnapshotState), default=SnapshotState.WRITING)
+    state_reason = models.TextField(blank=True)
+    round = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField()
+    frozen_at = models.DateTimeField(null=True, blank=True)
+    verified_at = models.DateTimeField(null=True, blank=True)
+
+    format_version = models.PositiveSmallIntegerField(default=1)
+    manifest_key = models.CharField(max_length=255, blank=True)
+    manifest_size = models.BigIntegerField(default=0)
+    manifest_sha256 = models.CharField(max_length=64, blank=True)
+    manifest_id = models.CharField(
+        max_length=64, blank=True, help_text="keyed BLAKE3 of the decoded manifest"
+    )
+    files = models.BigIntegerField(default=0)
+    bytes_logical = models.BigIntegerField(default=0)
+    bytes_stored_new = models.BigIntegerField(default=0)
+    report = models.JSONField(
+        default=dict, blank=True, help_text="what was skipped or changed while it was read"
+    )
+    packs: models.ManyToManyField[Pack, models.Model] = models.ManyToManyField(
+        "hibernation.Pack", related_name="snapshots", blank=True
+    )
+
+    class Meta:
+        indexes = [models.Index(fields=["instance", "-id"], name="snapshot_of_instance")]
+        constraints = [
+            models.CheckConstraint(name="snapshot_state_known", condition=Q(state__in=values(SnapshotState))),
+            models.CheckConstraint(
+                name="snapshot_verified_is_complete",
+                condition=~Q(state=SnapshotState.VERIFIED)
+                | (Q(verified_at__isnull=False) & ~Q(manifest_key="") & ~Q(manifest_sha256="")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Pack(models.Model):
+    """One immutable stored object. ``key`` is random and ours; ``sha256`` and ``size`` are what the box announced.
+
+    ``verified_at`` is when the control plane last read it back whole and found it right.
+    """
+
+    key = models.CharField(max_length=255, unique=True)
+    instance = models.ForeignKey("hibernation.Instance", on_delete=models.PROTECT, related_name="packs")
+    kind = models.CharField(max_length=16, choices=[("pack", "pack"), ("manifest", "manifest")])
+    tier = models.PositiveSmallIntegerField(default=0)
+    size = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    verified_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="pack_has_bytes", condition=Q(size__gt=0))]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,181 @@
+"""Applies what the pure core decided to the rows, inside the claim or settle transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from django.conf import settings
+
+from hibernation.domain.outcomes import (
+    BeginSnapshot,
+    Change,
+    Changes,
+    Emit,
+    ForgetMachine,
+    HoldHibernation,
+    IntendMachine,
+    PassPointOfNoReturn,
+    SetMachine,
+    SetStatus,
+    SnapshotFailed,
+    SnapshotFrozen,
+    SnapshotVerified,
+)
+from hibernation.domain.states import EventType, MachineState, SnapshotState
+from hibernation.models import Instance, Machine, Operation, Pack, Snapshot
+from hibernation.services.facts import load_memo
+from hibernation.services.transitions import emit, set_machine, set_status
+
+
+@dataclass(slots=True)
+class Applier:
+    """Applies changes in order. A status change travels with the next event, so that the log replays.
+
+    The core always puts the event that explains a status after it in the same tuple.
+    """
+
+    instance: Instance
+    operation: Operation
+    now: datetime
+    _status: tuple[str, str] = ("", "")
+
+    def apply(self, changes: Changes) -> None:
+        for change in changes:
+            self._apply(change)
+        if self._status != ("", ""):
+            raise AssertionError(f"status change without an event: {self._status}")
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case SetStatus(status):
+                self._set_status(status)
+            case Emit(event, reason, data):
+                self._emit(event, reason, data)
+            case IntendMachine():
+                self._intend(change)
+            case SetMachine(state, contract_id, reason):
+                set_machine(self._machine(), state, self.now, contract_id=contract_id, reason=reason)
+            case ForgetMachine():
+                self.operation.machine = None
+            case BeginSnapshot(round_):
+                self._begin_snapshot(round_)
+            case SnapshotFrozen(round_, result):
+                self._frozen(round_, result)
+            case SnapshotVerified():
+                self._verified()
+            case SnapshotFailed(reason):
+                self._snapshot_failed(reason)
+            case HoldHibernation(seconds):
+                self.instance.hold_until = self.now + timedelta(seconds=seconds)
+                self.instance.save(update_fields=["hold_until"])
+            case PassPointOfNoReturn():
+                self.operation.point_of_no_return_at = self.now
+            case _:
+                assert_never(change)
+
+    def _machine(self) -> Machine:
+        if self.operation.machine is None:
+            raise AssertionError("no machine")
+        return self.operation.machine
+
+    def _set_status(self, status: Any) -> None:
+        if status == "hibernated":
+            self.instance.snapshot = self.operation.snapshot
+            self.instance.save(update_fields=["snapshot"])
+        self._status = set_status(self.instance, status, self.now)
+
+    def _emit(self, event: EventType, reason: str, data: Mapping[str, Any]) -> None:
+        emit(
+            event,
+            reason,
+            instance=self.instance,
+            now=self.now,
+            operation=self.operation,
+            status=self._status,
+            data=data,
+        )
+        self._status = ("", "")
+        if event in (EventType.FAILED, EventType.HIBERNATE_VETOED, EventType.STILL_BILLING):
+            self.instance.last_error = reason
+        elif event in (EventType.HIBERNATED, EventType.WOKE):
+            self.instance.last_error = ""
+        else:
+            return
+        self.instance.save(update_fields=["last_error"])
+
+    def _intend(self, change: IntendMachine) -> None:
+        offer, operation = change.offer, self.operation
+        number = Machine.objects.filter(operations=operation).count() + load_memo(operation.memo).attempt
+        label = f"{settings.DUMONT_LABEL_PREFIX}{self.instance.pk}-{operation.pk}-{number}"
+        operation.machine = Machine.objects.create(
+            instance=self.instance,
+            provider=offer.provider,
+            label=label,
+            state=MachineState.INTENDED,
+            state_changed_at=self.now,
+            offer_id=offer.offer_id,
+            host=offer.host,
+            gpu_type=offer.gpu_type,
+            gpu_count=offer.gpu_count,
+            region=offer.region,
+            price_per_hour=offer.price_per_hour,
+            intended_at=self.now,
+        )
+
+    def _begin_snapshot(self, round_: int) -> None:
+        snapshot = self.operation.snapshot
+        if snapshot is None:
+            snapshot = self.operation.snapshot = Snapshot.objects.create(
+                name=self._snapshot_name(),
+                instance=self.instance,
+                parent=self.instance.snapshot,
+                created_at=self.now,
+            )
+        snapshot.state, snapshot.round = SnapshotState.WRITING, round_
+        snapshot.frozen_at = snapshot.verified_at = None
+        snapshot.save(update_fields=["state", "round", "frozen_at", "verified_at"])
+
+    def _snapshot_name(self) -> str:
+        """The guide's form: vast_12345_hibernate_1734441600."""
+        name = f"{self.instance.pk}_hibernate_{int(self.now.timestamp())}"
+        taken = Snapshot.objects.filter(name=name).exists()
+        return f"{name}_{self.operation.pk}" if taken else name
+
+    def _frozen(self, round_: int, result: Mapping[str, Any]) -> None:
+        snapshot, manifest = self._snapshot(), result["manifest"]
+        snapshot.state, snapshot.round, snapshot.frozen_at = SnapshotState.FROZEN, round_, self.now
+        snapshot.manifest_key, snapshot.manifest_size = manifest["key"], manifest["size"]
+        snapshot.manifest_sha256, snapshot.manifest_id = manifest["sha256"], manifest["id"]
+        snapshot.files, snapshot.bytes_logical = result["files"], result["bytes_logical"]
+        snapshot.bytes_stored_new += result["bytes_stored_new"]
+        snapshot.report = {
+            key: result[key] for key in ("skipped", "skipped_total", "changed_while_read") if key in result
+        }
+        snapshot.save()
+        snapshot.packs.set(Pack.objects.filter(instance=self.instance, key__in=result["packs_all"]))
+        size = f"{snapshot.bytes_logical / 1e6:.1f} MB in {snapshot.files} files"
+        self._emit(
+            EventType.SNAPSHOT_CREATED, f"{size} saved", {"bytes_stored_new": snapshot.bytes_stored_new}
+        )
+
+    def _verified(self) -> None:
+        snapshot = self._snapshot()
+        snapshot.state, snapshot.verified_at = SnapshotState.VERIFIED, self.now
+        snapshot.save(update_fields=["state", "verified_at"])
+
+    def _snapshot_failed(self, reason: str) -> None:
+        if self.operation.snapshot is None:
+            return
+        snapshot = self.operation.snapshot
+        snapshot.state, snapshot.state_reason = SnapshotState.FAILED, reason
+        snapshot.save(update_fields=["state", "state_reason"])
+        self.instance.state_generation += 1
+        self.instance.save(update_fields=["state_generation"])
+
+    def _snapshot(self) -> Snapshot:
+        if self.operation.snapshot is None:
+            raise AssertionError("no snapshot")
+        return self.operation.snapshot

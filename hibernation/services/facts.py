@@ -1,0 +1,107 @@
+"""Rows → the frozen facts that the pure core decides on, and its memo ↔ JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+
+from hibernation.domain.facts import Facts, Limits, MachineFacts, Memo, OperationFacts, SnapshotFacts
+from hibernation.domain.offers import Offer, OfferFilter
+from hibernation.domain.states import InstanceStatus, MachineState, OperationKind, SnapshotState
+from hibernation.models import Instance, Machine, Operation, Snapshot
+
+
+def limits() -> Limits:
+    return Limits(
+        lease=settings.DUMONT_LEASE,
+        reach=settings.DUMONT_REACH_DEADLINE,
+        label_settle=settings.DUMONT_LABEL_SETTLE,
+    )
+
+
+def load_facts(instance: Instance, operation: Operation, now: datetime) -> Facts:
+    """Everything one decision may use. The caller holds the instance's lock, so that none of it moves."""
+    return Facts(
+        now=now,
+        operation=operation_facts(operation),
+        status=InstanceStatus(instance.status),
+        policy=instance.policy,
+        idle=instance.idle_state,
+        machine=_machine_facts(operation.machine),
+        snapshot=_snapshot_facts(operation.snapshot),
+        limits=limits(),
+    )
+
+
+def operation_facts(operation: Operation) -> OperationFacts:
+    return OperationFacts(
+        id=operation.pk,
+        kind=OperationKind(operation.kind),
+        step=operation.step,
+        started_at=operation.started_at or operation.created_at,
+        entered_at=operation.entered_at,
+        deadline_at=operation.deadline_at,
+        waits=operation.waits,
+        failures=operation.failures,
+        forced=operation.forced,
+        cancel_reason=operation.cancel_reason,
+        point_of_no_return_at=operation.point_of_no_return_at,
+        want=wanted(operation.instance, operation.params),
+        status_before=InstanceStatus(operation.status_before),
+        memo=load_memo(operation.memo),
+    )
+
+
+def wanted(instance: Instance, params: dict[str, Any]) -> OfferFilter:
+    """What to rent: the wish of this wake, else what the instance is set to."""
+    price = params.get("max_price")
+    return OfferFilter(
+        gpu_type=params.get("gpu_type") or instance.gpu_type or None,
+        gpu_count=instance.gpu_count,
+        region=params.get("region") or instance.region or None,
+        max_price=Decimal(str(price)) if price is not None else instance.max_price,
+        min_disk_gb=instance.disk_gb,
+    )
+
+
+def _machine_facts(machine: Machine | None) -> MachineFacts | None:
+    if machine is None:
+        return None
+    return MachineFacts(
+        id=machine.pk,
+        label=machine.label,
+        state=MachineState(machine.state),
+        intended_at=machine.intended_at,
+        contract_id=machine.contract_id,
+        host=machine.host,
+        first_beat_at=machine.first_heartbeat_at,
+    )
+
+
+def _snapshot_facts(snapshot: Snapshot | None) -> SnapshotFacts | None:
+    if snapshot is None:
+        return None
+    return SnapshotFacts(snapshot.name, SnapshotState(snapshot.state), snapshot.round)
+
+
+def load_memo(raw: dict[str, Any]) -> Memo:
+    values = dict(raw)
+    if values.get("offer") is not None:
+        offer = values["offer"]
+        values["offer"] = Offer(**{**offer, "price_per_hour": Decimal(offer["price_per_hour"])})
+    if "avoid_hosts" in values:
+        values["avoid_hosts"] = tuple(values["avoid_hosts"])
+    return Memo(**values)
+
+
+def dump_memo(memo: Memo) -> dict[str, Any]:
+    values = {field.name: getattr(memo, field.name) for field in dataclasses.fields(memo)}
+    if memo.offer is not None:
+        offer = dataclasses.asdict(memo.offer)
+        values["offer"] = {**offer, "price_per_hour": str(memo.offer.price_per_hour), "raw": {}}
+    values["avoid_hosts"] = list(memo.avoid_hosts)
+    return values

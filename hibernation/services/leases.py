@@ -1,0 +1,55 @@
+"""Keeps the lease of a step alive while its effect runs, so that leases can be short and a dead worker is noticed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models.functions import Now
+
+from hibernation.models import Operation
+
+log = logging.getLogger(__name__)
+
+LONGEST = timedelta(seconds=290)
+"""No effect may take longer; after this the lease is left to run out."""
+
+
+@contextmanager
+def renewing(operation_id: int, token: uuid.UUID) -> Iterator[None]:
+    """Renew the lease every third of its length until the block ends, at most for ``LONGEST``."""
+    done = threading.Event()
+    thread = threading.Thread(target=_renew, args=(operation_id, token, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=5)
+
+
+def _renew(operation_id: int, token: uuid.UUID, done: threading.Event) -> None:
+    pause = settings.DUMONT_LEASE.total_seconds() / 3
+    try:
+        for _ in range(int(LONGEST.total_seconds() / pause)):
+            if done.wait(pause):
+                return
+            _renew_once(operation_id, token)
+    finally:
+        connection.close()
+
+
+def _renew_once(operation_id: int, token: uuid.UUID) -> None:
+    try:
+        Operation.objects.filter(pk=operation_id, lease_token=token).update(
+            lease_until=Now() + settings.DUMONT_LEASE
+        )
+    except DatabaseError as error:
+        log.warning("operation %s: the lease could not be renewed: %s", operation_id, error)
+        connection.close()

@@ -1,0 +1,221 @@
+"""Repairing drift: what is due but not running is sent again; our machine rows are compared with a complete list.
+
+The list is taken first, without a transaction, and the rows are read after it.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import assert_never
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from hibernation.domain.backoff import retry_seconds
+from hibernation.domain.errors import ProviderError
+from hibernation.domain.reconcile import (
+    Action,
+    ConfirmDestroyed,
+    DeclareLost,
+    DestroyAgain,
+    Listing,
+    MachineRow,
+    NoteMissing,
+    NotePresent,
+    ReportOrphan,
+    SendAway,
+    plan_reconcile,
+)
+from hibernation.domain.states import (
+    EventType,
+    InstanceStatus,
+    MachineState,
+    OperationKind,
+    OperationState,
+)
+from hibernation.models import Instance, Machine, Operation
+from hibernation.providers.base import Provider, RentedMachine
+from hibernation.providers.registry import get_provider, provider_names
+from hibernation.services.clock import db_now
+from hibernation.services.dispatch import enqueue_operation
+from hibernation.services.starting import AWAKE
+from hibernation.services.transitions import emit, set_machine, set_status
+
+log = logging.getLogger(__name__)
+
+DRIVE_BATCH = 500
+LATE = timedelta(seconds=2)
+"""A step this long overdue lost its message: flushed broker, killed worker, failed publish."""
+_OVER = (MachineState.DESTROYED, MachineState.VOID)
+
+
+def drive_due() -> int:
+    """Send again every running operation whose step is overdue and unheld; how many were sent.
+
+    A step sent twice is claimed once.
+    """
+    free = Q(lease_until__isnull=True) | Q(lease_until__lte=Now())
+    due = Operation.objects.filter(free, state=OperationState.RUNNING, next_attempt_at__lte=Now() - LATE)
+    rows = list(due.order_by("next_attempt_at").values_list("pk", "kind", "step")[:DRIVE_BATCH])
+    for pk, kind, step in rows:
+        enqueue_operation(pk, OperationKind(kind), step)
+    return len(rows)
+
+
+def reconcile() -> int:
+    """Compare every provider with our rows and repair; how many repairs. One provider's failure stops no other."""
+    repairs = 0
+    for name in provider_names():
+        try:
+            repairs += _reconcile_provider(get_provider(name))
+        except ProviderError as error:
+            log.warning("reconcile: %s gave no complete list: %s", name, error)
+    return repairs
+
+
+def _reconcile_provider(provider: Provider) -> int:
+    taken_at = db_now()
+    listed = {machine.contract_id: machine for machine in provider.list_machines()}
+    listing = Listing(taken_at, {contract: machine.label for contract, machine in listed.items()})
+    rows = [_row(machine) for machine in _watched(provider.name, listing)]
+    actions = plan_reconcile(listing, rows, our_prefix=settings.DUMONT_LABEL_PREFIX, now=db_now())
+    for action in actions:
+        _carry_out(provider, action, listed)
+    return len(actions)
+
+
+def _watched(provider: str, listing: Listing) -> list[Machine]:
+    """Everything not over, and over rows that the list still names: a machine confirmed gone may come back."""
+    named = Q(contract_id__in=list(listing.labels)) | Q(label__in=list(listing.labels.values()))
+    return list(Machine.objects.filter(~Q(state__in=_OVER) | named, provider=provider))
+
+
+def _row(machine: Machine) -> MachineRow:
+    owned = Operation.objects.filter(
+        machine=machine,
+        state=OperationState.RUNNING,
+        kind=OperationKind.HIBERNATE,
+        point_of_no_return_at__isnull=False,
+    ).exists()
+    return MachineRow(
+        id=machine.pk,
+        label=machine.label,
+        state=MachineState(machine.state),
+        since=machine.state_changed_at,
+        contract_id=machine.contract_id,
+        missing_since=machine.missing_since,
+        destroy_due_at=machine.destroy_due_at,
+        owned=owned,
+    )
+
+
+def _carry_out(provider: Provider, action: Action, listed: dict[str, RentedMachine]) -> None:
+    match action:
+        case ConfirmDestroyed(machine_id):
+            _confirm_destroyed(machine_id)
+        case DestroyAgain(machine_id, contract_id):
+            _destroy(provider, machine_id, contract_id)
+        case NoteMissing(machine_id):
+            Machine.objects.filter(pk=machine_id).update(missing_since=Now())
+        case NotePresent(machine_id):
+            Machine.objects.filter(pk=machine_id).update(missing_since=None)
+        case DeclareLost(machine_id):
+            _declare_lost(machine_id)
+        case SendAway(machine_id, contract_id):
+            if _send_away(machine_id, contract_id):
+                _destroy(provider, machine_id, contract_id)
+        case ReportOrphan(contract_id, label):
+            _report_orphan(listed[contract_id], label)
+        case _:
+            assert_never(action)
+
+
+def _locked(machine_id: int) -> Machine:
+    """The machine under its instance's lock, as every change of a machine's state is made."""
+    owner = Machine.objects.filter(pk=machine_id).values_list("instance_id", flat=True).get()
+    if owner is not None:
+        Instance.objects.select_for_update(no_key=True, of=("self",)).get(pk=owner)
+    return (
+        Machine.objects.select_for_update(no_key=True, of=("self",))
+        .select_related("instance")
+        .get(pk=machine_id)
+    )
+
+
+@transaction.atomic
+def _confirm_destroyed(machine_id: int) -> None:
+    machine, now = _locked(machine_id), db_now()
+    if machine.state not in (MachineState.DESTROYING, MachineState.ORPHAN):
+        return
+    set_machine(machine, MachineState.DESTROYED, now, reason=machine.state_reason)
+    emit(EventType.MACHINE_DESTROYED, f"the rental {machine.contract_id} has ended: {machine.state_reason}",
+         instance=machine.instance, now=now, data={"contract_id": machine.contract_id})  # fmt: skip
+
+
+def _destroy(provider: Provider, machine_id: int, contract_id: str) -> None:
+    """Only whoever moves ``destroy_due_at`` calls, so that two reconcilers do not call together."""
+    row = Machine.objects.get(pk=machine_id)
+    pause = timedelta(seconds=retry_seconds(row.destroy_attempts, first=5, cap=300))
+    due = Q(destroy_due_at__isnull=True) | Q(destroy_due_at__lte=Now())
+    won = Machine.objects.filter(due, pk=machine_id, state=MachineState.DESTROYING).update(
+        destroy_due_at=Now() + pause, destroy_attempts=row.destroy_attempts + 1
+    )
+    if not won:
+        return
+    try:
+        provider.destroy(contract_id)
+    except ProviderError as error:
+        log.warning("machine %s: destroy was not accepted, it still bills: %s", contract_id, error)
+
+
+@transaction.atomic
+def _send_away(machine_id: int, contract_id: str) -> bool:
+    machine, now = _locked(machine_id), db_now()
+    if machine.state not in (MachineState.ABANDONED, MachineState.LOST, MachineState.ORPHAN):
+        return False
+    reason = machine.state_reason or f"{machine.state} machine is listed"
+    set_machine(machine, MachineState.DESTROYING, now, contract_id=contract_id, reason=reason)
+    return True
+
+
+@transaction.atomic
+def _declare_lost(machine_id: int) -> None:
+    machine, now = _locked(machine_id), db_now()
+    if machine.state not in (MachineState.LAUNCHED, MachineState.ACTIVE):
+        return
+    set_machine(machine, MachineState.LOST, now, reason="it vanished from the provider's list")
+    instance = machine.instance
+    if instance is None:
+        return
+    arrow = ("", "")
+    if instance.status in AWAKE:
+        arrow = set_status(instance, InstanceStatus.FAILED, now)
+    kept = "the last snapshot is kept: wake it" if instance.snapshot_id else "it had no snapshot"
+    instance.last_error = f"the machine vanished from the provider's list; {kept}"
+    instance.save(update_fields=["last_error"])
+    emit(EventType.MACHINE_LOST, instance.last_error, instance=instance, now=now, status=arrow)
+
+
+@transaction.atomic
+def _report_orphan(found: RentedMachine, label: str) -> None:
+    now = db_now()
+    machine, created = Machine.objects.get_or_create(
+        label=label,
+        defaults={
+            "provider": found.provider,
+            "contract_id": found.contract_id,
+            "state": MachineState.ORPHAN,
+            "state_reason": "our label, but no record of ours explains it",
+            "state_changed_at": now,
+            "intended_at": now,
+            "price_per_hour": found.price_per_hour,
+            "gpu_type": found.gpu_type,
+            "region": found.region,
+        },
+    )
+    if created:
+        emit(EventType.ORPHAN_FOUND, f"{machine.contract_id} bills under our label without a record",
+             instance=None, now=now, data={"contract_id": machine.contract_id, "label": label})  # fmt: skip

@@ -1,0 +1,153 @@
+"""Asking for a hibernation or a wake: the one door for API, admin, schedules and the sweep.
+
+Two requests never buy or destroy twice: the same kind answers the operation in flight, the other kind is queued.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from hibernation.domain.errors import Conflict, NotFound
+from hibernation.domain.states import EventType, InstanceStatus, OperationKind, OperationState
+from hibernation.models import Instance, Operation
+from hibernation.services.clock import db_now
+from hibernation.services.starting import AWAKE, WAKEABLE, new_operation, running_operation, start
+from hibernation.services.transitions import emit, set_status
+
+
+def lock_instance(instance_id: str) -> Instance:
+    """The instance under its row lock, or ``NotFound``."""
+    try:
+        return Instance.objects.select_for_update(no_key=True, of=("self",)).get(pk=instance_id)
+    except Instance.DoesNotExist:
+        raise NotFound(f"There is no instance {instance_id!r}.") from None
+
+
+@transaction.atomic
+def request_hibernate(
+    instance_id: str, *, actor: str, reason: str, forced: bool = True, idempotency_key: str | None = None
+) -> Operation:
+    """Hibernate now. ``forced``: a person's order, which does not ask whether the GPU is idle.
+
+    Answers the hibernation in flight if there is one; queues behind a wake; ``Conflict`` where nothing runs.
+    """
+    instance = lock_instance(instance_id)
+    repeated = _repeated(instance, OperationKind.HIBERNATE, idempotency_key)
+    if repeated is not None:
+        return repeated
+    now, running = db_now(), running_operation(instance)
+    operation = new_operation(
+        instance,
+        OperationKind.HIBERNATE,
+        now,
+        state=OperationState.QUEUED,
+        actor=actor,
+        reason=reason,
+        forced=forced,
+        idempotency_key=idempotency_key,
+    )
+    if running is not None and running.kind == OperationKind.HIBERNATE:
+        return _join_hibernation(instance, running, operation, now)
+    if running is not None:
+        return _queue(instance, operation, now)
+    if instance.status not in AWAKE:
+        raise Conflict(f"{instance.pk} is {instance.status}: there is nothing to hibernate.")
+    return start(instance, operation, now)
+
+
+@transaction.atomic
+def request_wake(
+    instance_id: str,
+    *,
+    actor: str,
+    reason: str,
+    params: dict[str, Any] | None = None,
+    idempotency_key: str | None = None,
+) -> Operation:
+    """Wake, or start for the first time. ``params``: ``gpu_type``, ``region``, ``max_price`` for this wake only.
+
+    Answers the wake in flight if there is one. During a hibernation the wake is queued, and the hibernation is
+    stopped if it can still be. ``Conflict`` for an instance that is awake.
+    """
+    instance = lock_instance(instance_id)
+    repeated = _repeated(instance, OperationKind.WAKE, idempotency_key)
+    if repeated is not None:
+        return repeated
+    now, running = db_now(), running_operation(instance)
+    operation = new_operation(
+        instance,
+        OperationKind.WAKE,
+        now,
+        state=OperationState.QUEUED,
+        actor=actor,
+        reason=reason,
+        params=params,
+        idempotency_key=idempotency_key,
+    )
+    if running is not None and running.kind == OperationKind.WAKE:
+        _drop_queued(instance, now)
+        return running
+    if running is not None:
+        return _queue_behind_hibernation(instance, running, operation, now)
+    if instance.status not in WAKEABLE:
+        raise Conflict(f"{instance.pk} is {instance.status}: it is awake already.")
+    if instance.status == InstanceStatus.FAILED and instance.snapshot_id is None:
+        _forget_failure(instance, operation, now)
+    return start(instance, operation, now)
+
+
+def _forget_failure(instance: Instance, operation: Operation, now: datetime) -> None:
+    """A first start that failed is tried again as a first start."""
+    arrow = set_status(instance, InstanceStatus.PROVISIONING, now)
+    emit(EventType.REGISTERED, "the first start is tried again", instance=instance, now=now,
+         actor=operation.actor, status=arrow)  # fmt: skip
+
+
+def _repeated(instance: Instance, kind: OperationKind, key: str | None) -> Operation | None:
+    if key is None:
+        return None
+    return Operation.objects.filter(instance=instance, kind=kind, idempotency_key=key).first()
+
+
+def _join_hibernation(instance: Instance, running: Operation, asked: Operation, now: datetime) -> Operation:
+    """A person's order makes a hibernation in flight unconditional, unless it is already turning back."""
+    if running.cancel_reason or running.step == "release":
+        return _queue(instance, asked, now)
+    _drop_queued(instance, now)
+    if asked.forced and not running.forced:
+        running.forced = True
+        running.save(update_fields=["forced"])
+    return running
+
+
+def _queue_behind_hibernation(
+    instance: Instance, running: Operation, asked: Operation, now: datetime
+) -> Operation:
+    if running.point_of_no_return_at is None and not running.cancel_reason:
+        running.cancel_reason = "superseded"
+        running.save(update_fields=["cancel_reason"])
+    return _queue(instance, asked, now)
+
+
+def _queue(instance: Instance, operation: Operation, now: datetime) -> Operation:
+    """At most one waits: the same kind is answered, another kind gives way to the newer wish."""
+    waiting = Operation.objects.filter(instance=instance, state=OperationState.QUEUED).first()
+    if waiting is not None and waiting.kind == operation.kind:
+        return waiting
+    _drop_queued(instance, now)
+    operation.save()
+    emit(EventType.OPERATION_QUEUED, f"{operation.kind} waits for the operation in flight",
+         instance=instance, now=now, operation=operation)  # fmt: skip
+    return operation
+
+
+def _drop_queued(instance: Instance, now: datetime) -> None:
+    for waiting in Operation.objects.filter(instance=instance, state=OperationState.QUEUED):
+        waiting.state, waiting.finished_at = OperationState.CANCELLED, now
+        waiting.error_code, waiting.error = "superseded", "a newer request took its place"
+        waiting.save()
+        emit(EventType.OPERATION_CANCELLED, f"{waiting.kind} gave way to a newer request",
+             instance=instance, now=now, operation=waiting)  # fmt: skip

@@ -1,0 +1,127 @@
+"""Starting operations: the first step, the status arrow and its event, and the promotion of a queued one.
+
+The caller holds the instance's row lock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from hibernation.domain.lifecycle import CHAINS
+from hibernation.domain.states import EventType, InstanceStatus, OperationKind, OperationState
+from hibernation.models import Instance, Operation
+from hibernation.services.dispatch import enqueue_operation
+from hibernation.services.transitions import emit, set_status
+from hibernation.services.visits import enter_step
+
+DEADLINES = {OperationKind.HIBERNATE: timedelta(hours=6), OperationKind.WAKE: timedelta(hours=2)}
+AWAKE = frozenset({InstanceStatus.RUNNING, InstanceStatus.IDLE})
+WAKEABLE = frozenset(
+    {
+        InstanceStatus.HIBERNATED,
+        InstanceStatus.DELETED,
+        InstanceStatus.FAILED,
+        InstanceStatus.PROVISIONING,
+    }
+)
+
+
+def running_operation(instance: Instance) -> Operation | None:
+    return (
+        Operation.objects.select_for_update(no_key=True, of=("self",))
+        .filter(instance=instance, state=OperationState.RUNNING)
+        .first()
+    )
+
+
+def start(instance: Instance, operation: Operation, now: datetime) -> Operation:
+    """Make ``operation`` (new or queued) the running one and send its chain after commit."""
+    kind = OperationKind(operation.kind)
+    operation.state, operation.status_before = OperationState.RUNNING, instance.status
+    operation.started_at, operation.deadline_at = now, now + DEADLINES[kind]
+    if kind is OperationKind.HIBERNATE:
+        operation.machine = instance.machines.filter(state__in=["launched", "active"]).first()
+    else:
+        operation.snapshot = instance.snapshot
+    first = CHAINS[kind][0]
+    operation.step, operation.entered_at, operation.next_attempt_at = first, now, now
+    operation.save()
+    enter_step(operation, first, now)
+    _tell_started(instance, operation, kind, now)
+    enqueue_operation(operation.pk, kind, first)
+    return operation
+
+
+def _tell_started(instance: Instance, operation: Operation, kind: OperationKind, now: datetime) -> None:
+    if kind is OperationKind.HIBERNATE:
+        status, event = InstanceStatus.HIBERNATING, EventType.HIBERNATE_STARTED
+    else:
+        status, event = _waking(instance), EventType.WAKE_STARTED
+    arrow = set_status(instance, status, now)
+    emit(event, operation.reason, instance=instance, now=now, operation=operation, status=arrow)
+
+
+def _waking(instance: Instance) -> InstanceStatus:
+    """A first start has nothing to restore and stays ``provisioning``."""
+    return InstanceStatus.WAKING if instance.snapshot_id is not None else InstanceStatus.PROVISIONING
+
+
+def new_operation(
+    instance: Instance,
+    kind: OperationKind,
+    now: datetime,
+    *,
+    state: OperationState,
+    actor: str,
+    reason: str,
+    forced: bool = False,
+    params: dict[str, object] | None = None,
+    idempotency_key: str | None = None,
+) -> Operation:
+    """An unsaved operation with its defaults."""
+    return Operation(
+        instance=instance,
+        kind=kind,
+        state=state,
+        step=CHAINS[kind][0],
+        actor=actor,
+        reason=reason,
+        forced=forced,
+        params=params or {},
+        idempotency_key=idempotency_key,
+        created_at=now,
+        next_attempt_at=now,
+        entered_at=now,
+        deadline_at=now + DEADLINES[kind],
+    )
+
+
+def promote_queued(instance: Instance, now: datetime) -> None:
+    """Start what waited for the operation that just ended, or end it where there is nothing left to do."""
+    queued = Operation.objects.filter(instance=instance, state=OperationState.QUEUED).first()
+    if queued is None:
+        return
+    status = InstanceStatus(instance.status)
+    if (queued.kind == OperationKind.WAKE and status in WAKEABLE) or (
+        queued.kind == OperationKind.HIBERNATE and status in AWAKE
+    ):
+        start(instance, queued, now)
+    else:
+        _end_without_work(instance, queued, now)
+
+
+def _end_without_work(instance: Instance, queued: Operation, now: datetime) -> None:
+    """A wake of what stayed awake has succeeded; a hibernation of what is not awake is moot."""
+    awake = queued.kind == OperationKind.WAKE and instance.status in AWAKE
+    queued.state = OperationState.SUCCEEDED if awake else OperationState.CANCELLED
+    queued.finished_at = now
+    if awake:
+        queued.machine = instance.machines.filter(state__in=["launched", "active"]).first()
+        queued.result = {"success": True, "snapshot_restored": False, "time_taken": 0.0}
+        reason = "already awake: the hibernation stopped in time"
+    else:
+        queued.error_code, queued.error = "superseded", f"the instance is {instance.status}"
+        reason = f"{queued.kind} is moot: the instance is {instance.status}"
+    queued.save()
+    emit(EventType.OPERATION_CANCELLED if not awake else EventType.WOKE, reason,
+         instance=instance, now=now, operation=queued)  # fmt: skip

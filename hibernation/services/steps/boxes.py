@@ -1,0 +1,179 @@
+"""Effects on the box, over SSH: the agent, freeze and thaw jobs, the fence and its release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from shlex import quote
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from msgspec import Struct
+
+from hibernation.box import jobs
+from hibernation.box.install import install_agent, read_last_sample
+from hibernation.box.jobs import JobProgress
+from hibernation.box.ssh import Shell
+from hibernation.domain import idle
+from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply
+from hibernation.domain.errors import BoxError
+from hibernation.domain.idle import Activity
+from hibernation.services.facts import load_memo
+from hibernation.services.steps.context import Context
+from hibernation.services.tokens import issue_agent_token, workspace_key
+
+COMMAND_SECONDS = 30.0
+TOKEN_FILE = "~/.dumont/token"  # noqa: S105 - a path
+OWNER = "installation"
+
+
+class StoredObject(Struct, frozen=True):
+    key: str
+    size: int
+    sha256: str
+    id: str
+
+
+class FreezeResult(Struct, frozen=True):
+    """What a freeze must report to be believed at all; what it reports is proven afterwards."""
+
+    manifest: StoredObject
+    files: int
+    bytes_logical: int
+    bytes_stored_new: int
+    packs_all: list[str]
+    unreadable_total: int = 0
+    skipped_total: int = 0
+    skipped: list[Any] = []
+    changed_while_read: list[Any] = []
+
+
+def install(context: Context) -> Reply:
+    """Put the agent on the box with a fresh token and start it. The token before it dies."""
+    token = issue_agent_token(context.machine)
+    install_agent(
+        context.box(),
+        instance_id=context.instance.pk,
+        control_url=settings.DUMONT_BASE_URL,
+        token=token,
+        interval=context.instance.heartbeat_interval.total_seconds(),
+        workspace=context.machine.workspace,
+    )
+    return Ok()
+
+
+def quiesce(context: Context) -> Reply:
+    """The box answers, its workspace is there and the agent's tools can run."""
+    workspace = quote(context.machine.workspace)
+    check = f"test -d {workspace} && test -f ~/.dumont/agents.pyz && test -s ~/.dumont/token"
+    context.box().run(check, timeout=COMMAND_SECONDS)
+    return Ok()
+
+
+def run_freeze(context: Context, round_: int) -> Reply:
+    job = f"{context.snapshot.name}-{round_}-{load_memo(context.operation.memo).job_failures}"
+    spec = _spec(context, "freeze", job) | {
+        "parent": context.snapshot.parent.name if context.snapshot.parent else None,
+        "exclude": [],
+    }
+    return _run(context, job, spec, _freeze_result)
+
+
+def run_thaw(context: Context) -> Reply:
+    snapshot, memo = context.snapshot, load_memo(context.operation.memo)
+    job = f"thaw-{context.operation.pk}-{memo.attempt}-{memo.job_failures}"
+    manifest = {
+        "key": snapshot.manifest_key,
+        "size": snapshot.manifest_size,
+        "sha256": snapshot.manifest_sha256,
+        "id": snapshot.manifest_id,
+    }
+    return _run(context, job, _spec(context, "thaw", job) | {"manifest": manifest}, lambda result: result)
+
+
+def _spec(context: Context, kind: str, job: str) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "job": job,
+        "snapshot": context.snapshot.name,
+        "workspace": context.machine.workspace,
+        "state_file": _state_file(context),
+        "key": workspace_key(OWNER).hex(),
+        "control_url": settings.DUMONT_BASE_URL,
+        "token_file": TOKEN_FILE,
+    }
+
+
+def _state_file(context: Context) -> str:
+    """A copy that proved bad is never built upon: its generation's state file is left behind."""
+    return f"~/.dumont/workspace-{context.instance.state_generation}.state"
+
+
+def _run(
+    context: Context,
+    job: str,
+    spec: Mapping[str, Any],
+    check: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> JobSeen:
+    """Look at the job; start it where it never started or died. Both over one connection."""
+    with context.box().connected() as shell:
+        seen = jobs.job_status(shell, job) if context.operation.waits else jobs.start_job(shell, job, spec)
+        if seen.state == "died":
+            seen = jobs.start_job(shell, job, spec)
+    result = check(seen.result) if seen.state == "done" and seen.result is not None else seen.result
+    return JobSeen(
+        state=seen.state,
+        progress=_progress(seen),
+        result=result,
+        error_code=seen.error.code if seen.error else "",
+        error=seen.error.message if seen.error else "",
+    )
+
+
+def _freeze_result(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        checked = msgspec.convert(dict(result), FreezeResult)
+    except msgspec.ValidationError as error:
+        raise BoxError(f"The freeze's result makes no sense: {error}") from None
+    builtins: dict[str, Any] = msgspec.to_builtins(checked)
+    return builtins
+
+
+def _progress(seen: JobProgress) -> dict[str, Any]:
+    return {
+        "phase": seen.phase,
+        "bytes_done": seen.bytes_done,
+        "bytes_total": seen.bytes_total,
+        "files_done": seen.files_done,
+        "files_total": seen.files_total,
+        "rate_bps": seen.rate_bps,
+        "eta_seconds": seen.eta_seconds,
+        "usable": seen.usable,
+    }
+
+
+def fence(context: Context) -> Reply:
+    """Pause the writers, then compare the workspace with what was frozen, then look at the GPU a last time."""
+    workspace = context.machine.workspace
+    with context.box().connected() as shell:
+        jobs.pause_writers(shell, workspace)
+        report = jobs.dirty(shell, workspace, _state_file(context))
+        busy = _busy_now(context, shell)
+    return FenceSeen(report.changed if report.dirty else 0, busy, report.sample)
+
+
+def _busy_now(context: Context, shell: Shell) -> bool | None:
+    judgement = idle.judge(read_last_sample(shell), context.instance.policy)
+    if judgement.activity is Activity.UNKNOWN:
+        return None
+    return judgement.activity is Activity.BUSY
+
+
+def release(context: Context) -> Reply:
+    """Stop a freeze that still runs and let the paused writers go on."""
+    with context.box().connected() as shell:
+        jobs.resume_writers(shell)
+        if context.operation.snapshot is not None:
+            memo = load_memo(context.operation.memo)
+            jobs.stop_job(shell, f"{context.snapshot.name}-{memo.round}-{memo.job_failures}")
+    return Ok()

@@ -1,0 +1,68 @@
+"""One effect in, one reply out. Expected failures come back as values; only bugs are raised."""
+
+from __future__ import annotations
+
+import logging
+from typing import assert_never
+
+from hibernation.domain.effects import (
+    Destroy,
+    Effect,
+    Fence,
+    InstallAgent,
+    Launch,
+    ListMachines,
+    Quiesce,
+    Reach,
+    Release,
+    Reply,
+    RunFreeze,
+    RunThaw,
+    SearchOffers,
+    Verify,
+)
+from hibernation.domain.errors import DumontError
+from hibernation.services.steps import boxes, rentals, verification
+from hibernation.services.steps.context import Context, load_context
+
+log = logging.getLogger(__name__)
+
+
+def perform(operation_id: int, effect: Effect) -> Reply:
+    """Ask the world for ``effect`` on the operation's rows as they are now."""
+    context = load_context(operation_id)
+    try:
+        return _perform(context, effect)
+    except DumontError as error:
+        log.info("operation %s: %s: %s: %s", operation_id, type(effect).__name__, error.code, error)
+        return error
+
+
+def _perform(context: Context, effect: Effect) -> Reply:
+    match effect:
+        case Quiesce():
+            return boxes.quiesce(context)
+        case RunFreeze(round_):
+            return boxes.run_freeze(context, round_)
+        case Verify():
+            return verification.verify(context)
+        case Fence():
+            return boxes.fence(context)
+        case Release():
+            return boxes.release(context)
+        case InstallAgent():
+            return boxes.install(context)
+        case RunThaw():
+            return boxes.run_thaw(context)
+        case Destroy(contract_id):
+            return rentals.destroy(context, contract_id)
+        case ListMachines():
+            return rentals.list_machines(context)
+        case SearchOffers(want):
+            return rentals.search_offers(context, want)
+        case Launch():
+            return rentals.launch(context, effect)
+        case Reach(contract_id):
+            return rentals.reach(context, contract_id)
+        case _:
+            assert_never(effect)

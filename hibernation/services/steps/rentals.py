@@ -1,0 +1,77 @@
+"""Effects on the provider: offers, launch, list, destroy, and the first contact with a machine."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from hibernation.box.ssh import scan_host_key
+from hibernation.domain.effects import Launch, Launched, MachinesSeen, OffersSeen, Ok, Reply
+from hibernation.domain.errors import BoxUnreachable
+from hibernation.domain.offers import OfferFilter
+from hibernation.domain.states import MachineState
+from hibernation.models import Machine
+from hibernation.providers.base import LaunchSpec, RentedMachine
+from hibernation.services.steps.context import Context
+
+GREETING_SECONDS = 10.0
+
+
+def search_offers(context: Context, want: OfferFilter) -> Reply:
+    return OffersSeen(tuple(context.provider.search_offers(want)))
+
+
+def launch(context: Context, effect: Launch) -> Reply:
+    """Rent under the label of the intent that the claim has just committed. Never called twice for one intent."""
+    public_key = settings.DUMONT_SSH_KEY_FILE.with_suffix(".pub").read_text().strip()
+    spec = LaunchSpec(
+        label=context.machine.label,
+        offer=effect.offer,
+        image=context.instance.image,
+        disk_gb=context.instance.disk_gb,
+        ssh_public_key=public_key,
+        env={"DUMONT_INSTANCE_ID": context.instance.pk},
+    )
+    return Launched(context.provider.launch(spec))
+
+
+def list_machines(context: Context) -> Reply:
+    machines = context.provider.list_machines()
+    return MachinesSeen(
+        by_label={machine.label: machine.contract_id for machine in machines},
+        contracts=frozenset(machine.contract_id for machine in machines),
+    )
+
+
+def destroy(context: Context, contract_id: str) -> Reply:
+    context.provider.destroy(contract_id)
+    return Ok()
+
+
+def reach(context: Context, contract_id: str) -> Reply:
+    """Learn the SSH address, pin the host key and greet. The key is the provider's word, else trust on first use."""
+    machine = context.machine
+    if not machine.ssh_port:
+        _learn_address(machine, _listed(context, contract_id))
+        machine.refresh_from_db()
+    context.box().run("true", timeout=GREETING_SECONDS)
+    return Ok()
+
+
+def _listed(context: Context, contract_id: str) -> RentedMachine:
+    for machine in context.provider.list_machines():
+        if machine.contract_id == contract_id:
+            return machine
+    raise BoxUnreachable("The provider does not list the machine yet.")
+
+
+def _learn_address(machine: Machine, rented: RentedMachine) -> None:
+    if not rented.ssh_host or not rented.ssh_port:
+        raise BoxUnreachable(f"The machine is {rented.state}; its SSH address is not known yet.")
+    host_key = rented.host_key or scan_host_key(rented.ssh_host, rented.ssh_port)
+    Machine.objects.filter(pk=machine.pk, state=MachineState.LAUNCHED).update(
+        ssh_host=rented.ssh_host,
+        ssh_port=rented.ssh_port,
+        ssh_user=rented.ssh_user,
+        host_key=host_key,
+        workspace=rented.workspace,
+    )

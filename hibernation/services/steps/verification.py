@@ -1,0 +1,69 @@
+"""Proving the stored copy: read back by the control plane with its own eyes, in slices of bounded time."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from hibernation.domain.effects import Reply, VerifySeen
+from hibernation.domain.errors import SnapshotUnproven
+from hibernation.models import Pack, Snapshot
+from hibernation.services.steps.boxes import OWNER
+from hibernation.services.steps.context import Context
+from hibernation.services.tokens import workspace_key
+from hibernation.snapshots.manifest import Manifest, ManifestRef, check_manifest_complete, read_manifest
+from hibernation.snapshots.registry import get_store
+from hibernation.snapshots.verification import check_objects, verify_pack
+
+SLICE = timedelta(seconds=20)
+
+
+def verify(context: Context) -> Reply:
+    """Read back what was not read back before, for at most ``SLICE``; ``SnapshotUnproven`` at the first doubt.
+
+    The manifest and the presence and size of every pack are checked each time. Every pack is decoded whole once,
+    before the first destroy that depends on it.
+    """
+    snapshot, key = context.snapshot, workspace_key(OWNER)
+    store = get_store()
+    manifest = read_manifest(store, manifest_ref(snapshot), key)
+    check_manifest_complete(manifest)
+    packs = _known_packs(snapshot, manifest)
+    check_objects(store, manifest, {pack.key: (pack.size, pack.sha256) for pack in packs.values()})
+    until = time.monotonic() + SLICE.total_seconds()
+    for pack in packs.values():
+        if pack.verified_at is not None:
+            continue
+        proof = verify_pack(store, manifest, pack.key, key, decode=True)
+        if (proof.size, proof.sha256) != (pack.size, pack.sha256):
+            raise SnapshotUnproven(f"pack {pack.key} is not what the machine announced")
+        Pack.objects.filter(pk=pack.pk).update(verified_at=Now())
+        pack.verified_at = pack.created_at
+        if time.monotonic() > until:
+            break
+    done = sum(pack.verified_at is not None for pack in packs.values())
+    return VerifySeen(done, len(packs))
+
+
+def manifest_ref(snapshot: Snapshot) -> ManifestRef:
+    return ManifestRef(
+        key=snapshot.manifest_key,
+        size=snapshot.manifest_size,
+        sha256=snapshot.manifest_sha256,
+        id=snapshot.manifest_id,
+    )
+
+
+def _known_packs(snapshot: Snapshot, manifest: Manifest) -> dict[str, Pack]:
+    """The rows of every pack the manifest names: nothing that we did not issue for this instance counts."""
+    wanted = {pack.key for pack in manifest.packs}
+    packs = {p.key: p for p in Pack.objects.filter(instance=snapshot.instance, kind="pack", key__in=wanted)}
+    missing = sorted(wanted - set(packs))
+    if missing:
+        raise SnapshotUnproven(f"the manifest names {missing[0]}, which was never issued to this instance")
+    linked = set(snapshot.packs.values_list("key", flat=True))
+    if not wanted <= linked:
+        raise SnapshotUnproven("the manifest names more packs than the machine reported")
+    return packs

@@ -1,0 +1,83 @@
+"""The sweep: idle long enough → hibernate; hibernated long enough → deleted. Repeatable, safe in any number at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+
+from hibernation.domain import idle
+from hibernation.domain.states import EventType, InstanceStatus, OperationKind, OperationState
+from hibernation.models import Instance
+from hibernation.services.clock import db_now
+from hibernation.services.starting import new_operation, running_operation, start
+from hibernation.services.transitions import emit, set_status
+
+BATCH = 200
+
+
+def sweep() -> int:
+    """Act on everything that is due, in small transactions; how many instances changed."""
+    return _all(_hibernate_due) + _all(_delete_due)
+
+
+def _all(batch: Callable[[], int]) -> int:
+    total = 0
+    while True:
+        changed = batch()
+        total += changed
+        if changed < BATCH:
+            return total
+
+
+@transaction.atomic
+def _hibernate_due() -> int:
+    """Rows are taken under their lock and judged there, so a heartbeat that turned busy a moment ago wins."""
+    now = db_now()
+    due = Instance.objects.select_for_update(no_key=True, of=("self",), skip_locked=True).filter(
+        hibernate_due_at__lte=now, status=InstanceStatus.IDLE
+    )
+    return sum(_hibernate(instance, now) for instance in due.order_by("hibernate_due_at")[:BATCH])
+
+
+def _hibernate(instance: Instance, now: datetime) -> bool:
+    if not idle.is_due(instance.idle_state, instance.policy, now) or running_operation(instance) is not None:
+        # The next idle heartbeat sets it again; until then this row must not stand before the others.
+        instance.hibernate_due_at = None
+        instance.save(update_fields=["hibernate_due_at"])
+        return False
+    seconds = instance.pause_after.total_seconds()
+    reason = (
+        f"GPU idle for {seconds / 60:g} minutes" if seconds >= 60 else f"GPU idle for {seconds:g} seconds"
+    )
+    operation = new_operation(
+        instance,
+        OperationKind.HIBERNATE,
+        now,
+        state=OperationState.RUNNING,
+        actor="system",
+        reason=f"{reason} (threshold {instance.gpu_usage_threshold:g} %)",
+    )
+    start(instance, operation, now)
+    return True
+
+
+@transaction.atomic
+def _delete_due() -> int:
+    now = db_now()
+    due = Instance.objects.select_for_update(no_key=True, of=("self",), skip_locked=True).filter(
+        delete_due_at__lte=now, status=InstanceStatus.HIBERNATED
+    )
+    return sum(_delete(instance, now) for instance in due.order_by("delete_due_at")[:BATCH])
+
+
+def _delete(instance: Instance, now: datetime) -> bool:
+    arrow = set_status(instance, InstanceStatus.DELETED, now)
+    minutes = instance.delete_after.total_seconds() / 60
+    reason = f"hibernated for {minutes:g} minutes; the slot is released, the snapshot is kept"
+    event = emit(EventType.DELETED, reason, instance=instance, now=now, status=arrow)
+    if instance.snapshot is not None:
+        event.snapshot_name = instance.snapshot.name
+        event.save(update_fields=["snapshot_name"])
+    return True

@@ -1,0 +1,86 @@
+"""Tokens: the agent's (signed, per rental, no look-up) and people's (random, stored as a hash)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from hibernation.models import ApiToken, Machine
+from hibernation.services.clock import db_now
+
+AGENT_PREFIX = "dma1"
+PERSON_PREFIX = "dmt_"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentToken:
+    machine_id: int
+    epoch: int
+
+
+def issue_agent_token(machine: Machine) -> str:
+    """A new token for the agent on this rental. Every earlier one dies, and sequence numbers start anew."""
+    Machine.objects.filter(pk=machine.pk).update(token_epoch=F("token_epoch") + 1, heartbeat_seq=0)
+    machine.refresh_from_db(fields=["token_epoch", "heartbeat_seq"])
+    return f"{AGENT_PREFIX}.{machine.pk}.{machine.token_epoch}.{_signature(machine.pk, machine.token_epoch)}"
+
+
+def read_agent_token(raw: str) -> AgentToken | None:
+    """What a token claims, if we signed it. Whether its epoch still counts is for the machine's row to say."""
+    parts = raw.split(".")
+    if len(parts) != 4 or parts[0] != AGENT_PREFIX or not (parts[1].isascii() and parts[2].isascii()):
+        return None
+    if not (parts[1].isdigit() and parts[2].isdigit()) or len(parts[1]) > 18 or len(parts[2]) > 9:
+        return None
+    machine_id, epoch = int(parts[1]), int(parts[2])
+    if not hmac.compare_digest(_signature(machine_id, epoch).encode(), parts[3].encode()):
+        return None
+    return AgentToken(machine_id, epoch)
+
+
+def _signature(machine_id: int, epoch: int) -> str:
+    key = hashlib.sha256(f"agent-token:{settings.SECRET_KEY}".encode()).digest()
+    return hmac.new(key, f"{machine_id}.{epoch}".encode(), hashlib.sha256).hexdigest()
+
+
+def create_api_token(user: AbstractBaseUser, name: str, lifetime: timedelta | None = None) -> str:
+    """A new token of ``user``. Returned once; only its hash is kept."""
+    raw = PERSON_PREFIX + secrets.token_urlsafe(32)
+    now = db_now()
+    ApiToken.objects.create(
+        user=user,  # type: ignore[misc]
+        name=name,
+        digest=_digest(raw),
+        created_at=now,
+        expires_at=now + lifetime if lifetime else None,
+    )
+    return raw
+
+
+def find_api_token(raw: str) -> ApiToken | None:
+    """The living token, its use noted to the minute; ``None`` for any other text."""
+    if not raw.startswith(PERSON_PREFIX):
+        return None
+    alive = Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
+    token = ApiToken.objects.select_related("user").filter(alive, digest=_digest(raw)).first()
+    if token is not None:
+        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
+        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
+    return token
+
+
+def _digest(raw: str) -> str:
+    return hashlib.sha256(raw.encode()).hexdigest()
+
+
+def workspace_key(owner: str) -> bytes:
+    """The BLAKE3 key of an owner's chunk ids: equal chunks meet within an owner and cannot be guessed across."""
+    return hashlib.sha256(f"workspace:{owner}:{settings.SECRET_KEY}".encode()).digest()

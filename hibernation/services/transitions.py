@@ -1,0 +1,118 @@
+"""Every change of an instance's or a machine's state, with its event, inside the caller's transaction.
+
+The caller holds the instance's row lock. An arrow that the tables do not have is a programming error and raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from hibernation.domain.states import (
+    EventType,
+    InstanceStatus,
+    MachineState,
+    machine_may_become,
+    may_become,
+)
+from hibernation.models import Event, Instance, Machine, Operation, UsageInterval
+
+_ENDS_USAGE = frozenset({MachineState.DESTROYED, MachineState.LOST})
+_STARTS_USAGE = frozenset({MachineState.LAUNCHED, MachineState.DESTROYING, MachineState.ORPHAN})
+
+
+class IllegalTransition(Exception):
+    """Code asked for an arrow that does not exist."""
+
+
+def emit(
+    event: EventType,
+    reason: str,
+    *,
+    instance: Instance | None,
+    now: datetime,
+    operation: Operation | None = None,
+    actor: str = "",
+    status: tuple[str, str] = ("", ""),
+    data: Mapping[str, Any] | None = None,
+) -> Event:
+    """Append one event. ``actor`` defaults to the operation's, else ``system``."""
+    snapshot = operation.snapshot if operation is not None else None
+    return Event.objects.create(
+        instance=instance,
+        operation=operation,
+        event_type=event,
+        timestamp=now,
+        status_from=status[0],
+        status_to=status[1],
+        gpu_utilization=instance.gpu_utilization if instance is not None else None,
+        snapshot_name=snapshot.name if snapshot is not None else "",
+        reason=reason,
+        actor=actor or (operation.actor if operation is not None else "system"),
+        data=dict(data or {}),
+    )
+
+
+def set_status(instance: Instance, status: InstanceStatus, now: datetime) -> tuple[str, str]:
+    """Follow one arrow and return (from, to) for the event that must accompany it. Staying put changes nothing."""
+    old = InstanceStatus(instance.status)
+    if old is status:
+        return ("", "")
+    if not may_become(old, status):
+        raise IllegalTransition(f"{instance.pk}: {old} → {status}")
+    instance.status = status
+    instance.status_changed_at = now
+    instance.hibernate_due_at = None
+    instance.delete_due_at = now + instance.delete_after if status is InstanceStatus.HIBERNATED else None
+    fields = ["status", "status_changed_at", "hibernate_due_at", "delete_due_at"]
+    if status not in (InstanceStatus.IDLE, InstanceStatus.HIBERNATING):
+        instance.idle_since = None
+        fields.append("idle_since")
+    if status is InstanceStatus.HIBERNATED:
+        instance.gpu_utilization = None
+        fields.append("gpu_utilization")
+    instance.save(update_fields=fields)
+    return (old.value, status.value)
+
+
+def set_machine(
+    machine: Machine,
+    state: MachineState,
+    now: datetime,
+    *,
+    contract_id: str | None = None,
+    reason: str = "",
+) -> None:
+    """Follow one arrow of a machine and open or close its usage interval."""
+    old = MachineState(machine.state)
+    if not machine_may_become(old, state):
+        raise IllegalTransition(f"machine {machine.pk}: {old} → {state}")
+    machine.state, machine.state_reason, machine.state_changed_at = state, reason, now
+    fields = ["state", "state_reason", "state_changed_at"]
+    if contract_id is not None and machine.contract_id is None:
+        machine.contract_id = contract_id
+        fields.append("contract_id")
+    if state is MachineState.LAUNCHED:
+        machine.launched_at = now
+        fields.append("launched_at")
+    if state is MachineState.DESTROYED:
+        machine.destroyed_at = now
+        fields.append("destroyed_at")
+    machine.save(update_fields=fields)
+    _count_usage(machine, state, now)
+
+
+def _count_usage(machine: Machine, state: MachineState, now: datetime) -> None:
+    if state in _STARTS_USAGE:
+        began = machine.launched_at or machine.intended_at
+        UsageInterval.objects.get_or_create(
+            machine=machine,
+            defaults={
+                "instance": machine.instance,
+                "price_per_hour": machine.price_per_hour,
+                "started_at": began,
+            },
+        )
+    if state in _ENDS_USAGE:
+        UsageInterval.objects.filter(machine=machine, ended_at__isnull=True).update(ended_at=now)

@@ -1,0 +1,56 @@
+"""Celery's door to the services: thin, named, repeatable. Nothing is decided here."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from celery import shared_task
+from celery.exceptions import Ignore
+from django.db import connection
+
+from hibernation.services import operations, reconcile, sweep
+
+
+@shared_task(name="hibernation.step")
+def step(operation_id: int, step_name: str) -> None:
+    """One step of an operation. ``Ignore`` ends the chain here: a plain return would start its tail."""
+    if not operations.run_step(operation_id, step_name):
+        raise Ignore
+
+
+@shared_task(name="hibernation.sweep")
+def sweep_tick() -> None:
+    _alone("sweep", sweep.sweep)
+
+
+@shared_task(name="hibernation.reconcile")
+def reconcile_tick() -> None:
+    _alone("reconcile", reconcile.reconcile)
+
+
+@shared_task(name="hibernation.drive_due")
+def drive_due_tick() -> None:
+    _alone("drive_due", reconcile.drive_due)
+
+
+def _alone(name: str, work: Callable[[], int]) -> None:
+    """Run ``work`` unless another worker is at it: a tick that finds its twin running is not needed."""
+    with _advisory_lock(name) as won:
+        if won:
+            work()
+
+
+@contextmanager
+def _advisory_lock(name: str) -> Iterator[bool]:
+    key = zlib.crc32(f"dumont:{name}".encode())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
+        won = bool(cursor.fetchone()[0])
+    try:
+        yield won
+    finally:
+        if won:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
