@@ -1,0 +1,116 @@
+"""How far a job is, for people and for the heartbeat: a JSON file, replaced atomically a few times a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+_PERIOD = 0.5
+_WINDOW = 10.0
+
+
+def utc_now() -> str:
+    """ISO 8601, UTC, milliseconds, 'Z'."""
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """The file holds either the old or the new bytes, whenever the process dies."""
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+    os.replace(temp, path)
+
+
+class Progress:
+    """Counters that any thread may raise; ``start`` begins writing them to ``path`` every half second.
+
+    Sizes are bytes of the workspace's files. The rate is the mean of the last ten seconds.
+    """
+
+    def __init__(self, path: Path, job: str, kind: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._ticker: threading.Thread | None = None
+        self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+        self._facts: dict[str, Any] = {
+            "job": job,
+            "kind": kind,
+            "state": "running",
+            "phase": "start",
+            "bytes_done": 0,
+            "bytes_total": 0,
+            "files_done": 0,
+            "files_total": 0,
+            "rate_bps": 0,
+            "eta_seconds": None,
+            "started_at": utc_now(),
+            "updated_at": utc_now(),
+            "error": None,
+            "result": None,
+        }
+        if kind == "thaw":
+            self._facts["usable"] = False
+
+    def start(self) -> None:
+        self._write()
+        self._ticker = threading.Thread(target=self._tick, daemon=True, name="progress")
+        self._ticker.start()
+
+    def set(self, **facts: Any) -> None:
+        with self._lock:
+            self._facts.update(facts)
+
+    def add(self, *, size: int = 0, files: int = 0) -> None:
+        with self._lock:
+            self._facts["bytes_done"] += size
+            self._facts["files_done"] += files
+
+    def done(self, result: dict[str, Any]) -> None:
+        self._end(state="done", phase="done", result=result, eta_seconds=0)
+
+    def failed(self, code: str, message: str) -> None:
+        self._end(state="failed", error={"code": code, "message": message[:1000]}, eta_seconds=None)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        with self._lock:
+            return dict(self._facts)
+
+    def _end(self, **facts: Any) -> None:
+        self._ended.set()
+        if self._ticker is not None and self._ticker is not threading.current_thread():
+            self._ticker.join()
+        self.set(**facts)
+        self._write()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(_PERIOD):
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            if self._facts["state"] == "running":
+                self._measure()
+            self._facts["updated_at"] = utc_now()
+            data = json.dumps(self._facts).encode()
+        write_atomically(self._path, data)
+
+    def _measure(self) -> None:
+        now, done = time.monotonic(), self._facts["bytes_done"]
+        self._samples.append((now, done))
+        while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW:
+            self._samples.popleft()
+        then, before = self._samples[0]
+        rate = (done - before) / max(now - then, 0.001)
+        left = max(self._facts["bytes_total"] - done, 0)
+        self._facts["rate_bps"] = int(rate)
+        self._facts["eta_seconds"] = round(left / rate, 1) if rate > 0 else None

@@ -1,0 +1,348 @@
+"""Read the files of a workspace into chunks: small ones into bundles, big ones cell by cell.
+
+A file that moves while it is read is read once more; if it moves again, it is stored as read and reported.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from agents.snapshot.catalog import Catalog, Chunk, FrozenFile, Ref
+from agents.snapshot.codec import encode
+from agents.snapshot.format import CELL, SMALL_LIMIT, file_tier, keyed_id
+from agents.snapshot.packer import Packer
+from agents.snapshot.progress import Progress
+from agents.snapshot.walk import DIR_FLAGS, Found, read_xattrs
+
+T = TypeVar("T")
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TICK_NS = 20_000_000
+"""File times step with the kernel's tick (up to 10 ms): within one tick a write leaves no trace in them."""
+
+
+class Moved(Exception):
+    """The file is gone or no regular file any more."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What reading found, filled by all threads (list appends are atomic)."""
+
+    files: list[FrozenFile] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _GridFile:
+    """A big file in work by several threads; the one that finishes the last cell settles it.
+
+    ``moved`` only saves work: a cell without a reference is what makes the file be read again.
+    """
+
+    found: Found
+    cells: list[tuple[int, int, bool]]
+    refs: list[Ref | None]
+    left: int
+    moved: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Reader:
+    """Turns found files into stored ones. ``opened`` counts the files it opened."""
+
+    def __init__(self, root: str, key: bytes, catalog: Catalog, packer: Packer, progress: Progress) -> None:
+        self._key = key
+        self._catalog = catalog
+        self._packer = packer
+        self._progress = progress
+        self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._local = threading.local()
+        self.outcome = Outcome()
+        self.opened = 0
+
+    def close(self) -> None:
+        os.close(self._root_fd)
+
+    def bundle_task(self, batch: Sequence[Found]) -> Callable[[], None]:
+        return lambda: self._bundle(batch)
+
+    def grid_tasks(self, found: Found) -> Iterator[Callable[[], None]]:
+        """One task per cell. A file that cannot be read gives none and is reported."""
+        cells = self._guarded(found, lambda: self._plan(found))
+        if not cells:
+            return
+        grid = _GridFile(found, cells, [None] * len(cells), len(cells))
+        for number in range(len(cells)):
+            yield lambda number=number: self._cell(grid, number)  # type: ignore[misc]
+
+    def _guarded(self, found: Found, read: Callable[[], T]) -> T | None:
+        """Run ``read``; a file that vanished is «changed», one we may not read is «unreadable»."""
+        try:
+            return read()
+        except (Moved, FileNotFoundError, NotADirectoryError):
+            self.outcome.changed.append(found.path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                self.outcome.changed.append(found.path)
+            else:
+                self.outcome.unreadable.append((found.path, f"unreadable: {error.strerror}"))
+        return None
+
+    def _bundle(self, batch: Sequence[Found]) -> None:
+        """Store the small files of ``batch`` that nobody stored yet as one chunk."""
+        bundle = Chunk()
+        parts: list[bytes] = []
+        for found in batch:
+            self._guarded(found, lambda found=found: self._piece(found, bundle, parts))  # type: ignore[misc]
+        self._progress.add(files=len(batch))
+        if parts:
+            raw = b"".join(parts)
+            bundle.id = keyed_id(self._key, raw)
+            self._store(bundle, raw, 0)
+
+    def _piece(self, found: Found, bundle: Chunk, parts: list[bytes]) -> None:
+        read = self._read_small(found.path)
+        if read is None:
+            self._whole(found)
+            return
+        before, data, xattrs, stable = read
+        piece = keyed_id(self._key, data)
+        refs: tuple[Ref, ...] = ()
+        if data:
+            ref: Ref = (bundle, bundle.length, len(data))
+            refs = (self._catalog.claim_piece(piece, ref),)
+            if refs[0] is ref:
+                parts.append(data)
+                bundle.pieces.append((piece, bundle.length, len(data)))
+                bundle.length += len(data)
+        self._progress.add(size=len(data))
+        self._note(found.path, before, len(data), piece, refs, xattrs, stable)
+
+    def _read_small(self, path: str) -> tuple[os.stat_result, bytes, dict[str, str], bool] | None:
+        """``(fstat before, bytes, attributes, it stood still)``, or ``None`` if the file has become a big one."""
+        for attempt in (1, 2):
+            fd, before = self._open(path)
+            try:
+                if before.st_size >= SMALL_LIMIT:
+                    return None
+                wait_for_tick(before)
+                data = _read(fd, before.st_size)
+                xattrs = read_xattrs(fd)
+                stable = len(data) == before.st_size and _same(before, os.fstat(fd))
+            finally:
+                os.close(fd)
+            if stable or attempt == 2:
+                break
+        return before, data, xattrs, stable
+
+    def _plan(self, found: Found) -> list[tuple[int, int, bool]]:
+        """The runs of a big file. Only one with fewer blocks than bytes is opened, to look for its holes."""
+        size = found.stat.st_size
+        if found.stat.st_blocks * 512 >= size:
+            return cells(size, [(0, size)])
+        fd, info = self._open(found.path)
+        try:
+            return cells(info.st_size, data_runs(fd, info.st_size))
+        finally:
+            os.close(fd)
+
+    def _cell(self, grid: _GridFile, number: int) -> None:
+        self._guarded(grid.found, lambda: self._read_cell(grid, number))
+        with grid.lock:
+            grid.left -= 1
+            last = grid.left == 0
+        if last:
+            self._guarded(grid.found, lambda: self._settle(grid))
+            self._progress.add(files=1)
+
+    def _read_cell(self, grid: _GridFile, number: int) -> None:
+        if grid.moved:
+            return
+        fd, info = self._open(grid.found.path)
+        try:
+            if not _same(info, grid.found.stat):
+                grid.moved = True
+                return
+            wait_for_tick(info)
+            grid.refs[number] = self._store_run(
+                fd, grid.cells[number], file_tier(grid.found.path, info.st_mode, info.st_size)
+            )
+        finally:
+            os.close(fd)
+
+    def _settle(self, grid: _GridFile) -> None:
+        """All cells are read. If the file stood still, note it; else read it once more from one descriptor."""
+        refs = tuple(ref for ref in grid.refs if ref is not None)
+        if len(refs) == len(grid.refs):
+            fd, info = self._open(grid.found.path)
+            try:
+                if _same(info, grid.found.stat):
+                    return self._note(grid.found.path, info, info.st_size, "", refs, read_xattrs(fd), True)
+            finally:
+                os.close(fd)
+        if grid.found.path not in self.outcome.changed and not self._is_unreadable(grid.found.path):
+            self._whole(grid.found)
+        return None
+
+    def _is_unreadable(self, path: str) -> bool:
+        return any(path == seen for seen, _ in self.outcome.unreadable)
+
+    def _whole(self, found: Found) -> None:
+        """Read a file that moved in one go. If it still moves, its end is where reading found it."""
+        fd, before = self._open(found.path)
+        try:
+            wait_for_tick(before)
+            refs: list[Ref] = []
+            tier = file_tier(found.path, before.st_mode, before.st_size)
+            for run in cells(before.st_size, data_runs(fd, before.st_size)):
+                ref = self._store_run(fd, run, tier)
+                if ref is None:
+                    break
+                refs.append(ref)
+            size = sum(ref[2] for ref in refs)
+            stable = size == before.st_size and _same(before, os.fstat(fd))
+            self._note(found.path, before, size, "", tuple(refs), read_xattrs(fd), stable)
+        finally:
+            os.close(fd)
+
+    def _store_run(self, fd: int, run: tuple[int, int, bool], tier: int) -> Ref | None:
+        """Store one run and say where it is; ``None`` when the file ends before the run does."""
+        offset, length, is_hole = run
+        if is_hole:
+            return None, 0, length
+        view = self._buffer()[:length]
+        if _read_into(fd, view, offset) < length:
+            return None
+        chunk = Chunk(keyed_id(self._key, view), length)
+        stored = self._catalog.claim_chunk(chunk)
+        if stored is chunk:
+            self._store(chunk, view, tier)
+        self._progress.add(size=length)
+        return stored, 0, length
+
+    def _store(self, chunk: Chunk, raw: bytes | memoryview, tier: int) -> None:
+        chunk.codec, stored = encode(raw)
+        self._packer.add(tier, chunk, stored)
+
+    def _note(
+        self,
+        path: str,
+        info: os.stat_result,
+        size: int,
+        digest: str,
+        refs: tuple[Ref, ...],
+        xattrs: dict[str, str],
+        stable: bool,
+    ) -> None:
+        mode = stat.S_IMODE(info.st_mode)
+        ctime = info.st_ctime_ns if stable else 0
+        if not stable:
+            self.outcome.changed.append(path)
+        meta = (path, mode, info.st_uid, info.st_gid, info.st_mtime_ns, size)
+        self.outcome.files.append(FrozenFile(*meta, digest, refs, xattrs, ctime, info.st_ino))
+
+    def _open(self, path: str) -> tuple[int, os.stat_result]:
+        fd = open_beneath(self._root_fd, path, _FLAGS)
+        self.opened += 1
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(fd)
+            raise Moved
+        return fd, info
+
+    def _buffer(self) -> memoryview:
+        found: memoryview | None = getattr(self._local, "buffer", None)
+        if found is None:
+            found = self._local.buffer = memoryview(bytearray(CELL))
+        return found
+
+
+def cells(size: int, runs: Sequence[tuple[int, int]]) -> list[tuple[int, int, bool]]:
+    """``(offset, length, is a hole)`` in file order, covering ``size`` exactly; data is cut on the 8 MiB grid."""
+    out: list[tuple[int, int, bool]] = []
+    at = 0
+    for start, end in [*runs, (size, size)]:
+        if start > at:
+            out.append((at, start - at, True))
+        while start < end:
+            stop = min(end, (start // CELL + 1) * CELL)
+            out.append((start, stop - start, False))
+            start = stop
+        at = end
+    return out
+
+
+def data_runs(fd: int, size: int) -> list[tuple[int, int]]:
+    """``(start, end)`` of what was written to a sparse file; all of it where the file system cannot tell."""
+    runs, at = [], 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                break
+            return [(0, size)]
+        runs.append((start, min(end, size)))
+        at = end
+    return runs
+
+
+def open_beneath(root_fd: int, path: str, flags: int) -> int:
+    """Open a path of any length: beyond the kernel's 4 KiB it is walked directory by directory."""
+    try:
+        return os.open(path, flags, dir_fd=root_fd)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+    *parents, name = path.split("/")
+    fd = os.dup(root_fd)
+    try:
+        for parent in parents:
+            fd, above = os.open(parent, DIR_FLAGS, dir_fd=fd), fd
+            os.close(above)
+        return os.open(name, flags, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def wait_for_tick(info: os.stat_result) -> None:
+    """Let a file written this very moment grow older than one tick, so that a later write shows in its times."""
+    age = time.time_ns() - info.st_ctime_ns
+    if 0 <= age < _TICK_NS:
+        time.sleep((_TICK_NS - age) / 1e9)
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
+        other.st_ino,
+        other.st_size,
+        other.st_mtime_ns,
+        other.st_ctime_ns,
+    )
+
+
+def _read(fd: int, size: int) -> bytes:
+    data = os.read(fd, size)
+    while len(data) < size and (more := os.read(fd, size - len(data))):
+        data += more
+    return data
+
+
+def _read_into(fd: int, view: memoryview, offset: int) -> int:
+    done = 0
+    while done < len(view):
+        got = os.preadv(fd, [view[done:]], offset + done)
+        if got == 0:
+            break
+        done += got
+    return done

@@ -1,0 +1,94 @@
+"""What a freeze or a thaw is asked to do: the JSON the control plane puts into the job's folder, checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.snapshot.errors import SnapshotError
+from agents.snapshot.format import ManifestRef
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeSpec:
+    """``parent`` is the last committed snapshot of this instance: only its state file is trusted."""
+
+    job: str
+    snapshot: str
+    parent: str | None
+    workspace: str
+    state_file: Path
+    key: bytes
+    control_url: str
+    token_file: Path
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ThawSpec:
+    job: str
+    snapshot: str
+    workspace: str
+    state_file: Path
+    key: bytes
+    control_url: str
+    token_file: Path
+    manifest: ManifestRef
+
+
+def parse_spec(spec: Any) -> FreezeSpec | ThawSpec:
+    """Raises ``SnapshotError('bad_spec')`` naming the field."""
+    if not isinstance(spec, dict):
+        raise SnapshotError("bad_spec", "the spec is not an object")
+    if spec.get("kind") == "freeze":
+        parent = None if spec.get("parent") is None else _name(spec, "parent")
+        exclude = spec.get("exclude", [])
+        if not isinstance(exclude, list) or not all(isinstance(item, str) and item for item in exclude):
+            raise SnapshotError("bad_spec", "exclude is not a list of patterns")
+        return FreezeSpec(**_common(spec), parent=parent, exclude=tuple(exclude))
+    if spec.get("kind") == "thaw":
+        return ThawSpec(**_common(spec), manifest=_manifest(spec.get("manifest")))
+    raise SnapshotError("bad_spec", "kind is neither freeze nor thaw")
+
+
+def _common(spec: dict[str, Any]) -> dict[str, Any]:
+    key = _text(spec, "key")
+    if not re.fullmatch(r"[0-9a-f]{64}", key):
+        raise SnapshotError("bad_spec", "key is not 64 hex digits")
+    return {
+        "job": _name(spec, "job"),
+        "snapshot": _name(spec, "snapshot"),
+        "workspace": os.path.expanduser(_text(spec, "workspace")),
+        "state_file": Path(_text(spec, "state_file")).expanduser(),
+        "key": bytes.fromhex(key),
+        "control_url": _text(spec, "control_url"),
+        "token_file": Path(_text(spec, "token_file")).expanduser(),
+    }
+
+
+def _manifest(value: Any) -> ManifestRef:
+    if not isinstance(value, dict):
+        raise SnapshotError("bad_spec", "manifest is missing")
+    size = value.get("size")
+    if type(size) is not int or size <= 0:
+        raise SnapshotError("bad_spec", "manifest.size is not a size")
+    return ManifestRef(_text(value, "key"), size, _text(value, "sha256"), _text(value, "id"))
+
+
+def _name(spec: dict[str, Any], field: str) -> str:
+    value = _text(spec, field)
+    if not _NAME.match(value):
+        raise SnapshotError("bad_spec", f"{field} is not a name")
+    return value
+
+
+def _text(spec: dict[str, Any], field: str) -> str:
+    value = spec.get(field)
+    if not isinstance(value, str) or not value:
+        raise SnapshotError("bad_spec", f"{field} is missing")
+    return value

@@ -1,0 +1,369 @@
+"""Thaw: fill a workspace from a proven manifest. What work needs first comes first; what is there already is kept.
+
+A killed thaw goes on where it stopped, and never touches again a file that it had finished: from «usable» on, the
+user may have changed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agents.snapshot.catalog import Chunk, FrozenFile, Pack
+from agents.snapshot.codec import decode
+from agents.snapshot.errors import ManifestInvalid, SnapshotError
+from agents.snapshot.format import (
+    CELL,
+    HOLE,
+    MAX_MANIFEST_STORED,
+    DirRow,
+    FileRow,
+    Manifest,
+    file_tier,
+    keyed_id,
+)
+from agents.snapshot.journal import Journal, boot_id
+from agents.snapshot.manifest import check_refs, unpack_manifest
+from agents.snapshot.pipeline import run_all
+from agents.snapshot.place import Place, write_at
+from agents.snapshot.progress import Progress, utc_now
+from agents.snapshot.spec import ThawSpec
+from agents.snapshot.state import save_state
+from agents.snapshot.transfer import Transfer
+from agents.snapshot.walk import own_paths
+
+THREADS = 8
+"""Each holds at most one run of stored bytes and one decoded chunk: 8 × (8 + 8) MiB."""
+_RUN = 8 << 20
+_GAP = 128 << 10
+_REPORTED = 200
+
+
+@dataclass(slots=True)
+class _Work:
+    """One thaw while it runs. Files go by their index in the manifest; ``placed`` holds the lstat of finished ones."""
+
+    spec: ThawSpec
+    manifest: Manifest
+    place: Place
+    progress: Progress
+    transfer: Transfer
+    journal: Journal
+    job_dir: Path
+    placed: dict[int, os.stat_result | None] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    refs_left: dict[int, int] = field(default_factory=dict)
+    present: set[tuple[int, int]] = field(default_factory=set)
+    linked: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def thaw(spec: ThawSpec, job_dir: Path, progress: Progress, transfer: Transfer) -> dict[str, Any]:
+    """Restore the snapshot and return the job's result. Nothing is written unless the manifest is the proven one.
+
+    Raises ``SnapshotError`` or ``OSError``. Safe to repeat. Files that the manifest does not list stay as they are.
+    """
+    progress.set(phase="manifest")
+    manifest = _fetch_manifest(spec, transfer)
+    place, journal = Place(spec.workspace), Journal(job_dir / "journal")
+    try:
+        place.open()
+        work = _Work(spec, manifest, place, progress, transfer, journal, job_dir)
+        return _thaw(work)
+    finally:
+        place.close()
+        journal.close()
+
+
+def _thaw(work: _Work) -> dict[str, Any]:
+    manifest, progress = work.manifest, work.progress
+    work.numbers = {file.path: number for number, file in enumerate(manifest.files)}
+    progress.set(
+        phase="look", files_total=len(manifest.files), bytes_total=sum(file.size for file in manifest.files)
+    )
+    is_empty = work.place.is_empty()
+    dirs = sorted(manifest.dirs)
+    for row in dirs:
+        work.place.make_dir(row)
+    if is_empty:
+        _begin_journal(work)
+    else:
+        _keep_finished(work)
+    tiers = _tiers(work)
+    work.transfer.prepare([pack.key for pack in manifest.packs])
+    progress.set(phase="download")
+    _fill(work, tiers[0])
+    for symlink in manifest.symlinks:
+        work.place.symlink(symlink)
+    _link(work)
+    usable_at = utc_now()
+    progress.set(usable=True)
+    _fill(work, tiers[1])
+    progress.set(phase="finish")
+    _link(work)
+    work.place.drop_staging()
+    _save_state(work, [work.place.finish_dir(row) for row in reversed(dirs)])
+    return _result(work, usable_at)
+
+
+def _fetch_manifest(spec: ThawSpec, transfer: Transfer) -> Manifest:
+    reference = spec.manifest
+    if reference.size > MAX_MANIFEST_STORED:
+        raise ManifestInvalid(f"a manifest of {reference.size} bytes is too big")
+    stored = transfer.download(reference.key, 0, reference.size)
+    if hashlib.sha256(stored).hexdigest() != reference.sha256:
+        raise ManifestInvalid("the stored manifest is not the one recorded (sha256)")
+    manifest = unpack_manifest(stored, spec.key, reference.id)
+    check_refs(manifest)
+    return manifest
+
+
+def _keep_finished(work: _Work) -> None:
+    """Find what need not be restored: what an earlier run of this job finished, and what has the right bytes."""
+    finished, same_boot = _journalled(work)
+    for number in finished if same_boot else ():
+        _keep(work, number, work.place.look(work.manifest.files[number].path))
+    work.progress.set(phase="verify")
+    left = [number for number in range(len(work.manifest.files)) if number not in work.placed]
+    run_all((partial(_verify, work, n, n in finished) for n in left), max(2, os.cpu_count() or 1))
+
+
+def _journalled(work: _Work) -> tuple[set[int], bool]:
+    """Numbers of finished files, and whether the machine ran through since. A journal of another manifest is void."""
+    head = _journal_head(work)
+    lines = list(work.journal.lines())
+    if not lines or not isinstance(lines[0], dict) or lines[0].get("manifest") != head["manifest"]:
+        work.place.drop_staging()
+        _begin_journal(work)
+        return set(), True
+    finished = {number for line in lines[1:] if isinstance(line, list) for number in line}
+    return finished, lines[0] == head
+
+
+def _begin_journal(work: _Work) -> None:
+    work.journal.clear()
+    work.journal.append(_journal_head(work))
+
+
+def _journal_head(work: _Work) -> dict[str, str]:
+    return {"manifest": work.spec.manifest.id, "boot": boot_id()}
+
+
+def _verify(work: _Work, number: int, was_finished: bool) -> None:
+    """Keep an existing file whose bytes hash right. After a restart a finished file with other times is the user's."""
+    file = work.manifest.files[number]
+    info = work.place.look(file.path)
+    if info is not None and was_finished and info.st_mtime_ns != file.mtime_ns:
+        _keep(work, number, info)
+    elif info is not None and stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size == file.size:
+        _adopt_if_same(work, number, file)
+    if number not in work.placed and not file.hash and file.size:
+        _look_into_staged(work, number, file)
+
+
+def _adopt_if_same(work: _Work, number: int, file: FileRow) -> None:
+    try:
+        fd = work.place.open_existing(file.path)
+    except OSError:
+        return  # it cannot even be read: it is replaced
+    try:
+        if all(_holds(work, fd, file, at, run) for run, at in _runs_of(file)):
+            _keep(work, number, work.place.adopt(file, fd))
+    except OSError:
+        return  # not ours to change: it is replaced
+    finally:
+        os.close(fd)
+
+
+def _look_into_staged(work: _Work, number: int, file: FileRow) -> None:
+    """Which runs of a big file an earlier run of this job had already written."""
+    try:
+        fd = work.place.open_staged(number)
+    except OSError:
+        return
+    try:
+        if os.fstat(fd).st_size == file.size:
+            work.present |= {(number, run) for run, at in _runs_of(file) if _holds(work, fd, file, at, run)}
+    finally:
+        os.close(fd)
+
+
+def _runs_of(file: FileRow) -> Iterator[tuple[int, int]]:
+    """``(index of the reference, offset in the file)``."""
+    at = 0
+    for number, ref in enumerate(file.refs):
+        yield number, at
+        at += ref[2]
+
+
+def _holds(work: _Work, fd: int, file: FileRow, at: int, number: int) -> bool:
+    chunk, _, length = file.refs[number]
+    if chunk == HOLE:
+        return all(
+            not os.pread(fd, min(CELL, at + length - start), start).strip(b"\0")
+            for start in range(at, at + length, CELL)
+        )
+    expected = file.hash or work.manifest.chunks[chunk].id
+    return keyed_id(work.spec.key, os.pread(fd, length, at)) == expected
+
+
+def _keep(work: _Work, number: int, info: os.stat_result | None) -> None:
+    file = work.manifest.files[number]
+    work.placed[number] = info
+    work.progress.add(size=file.size, files=1)
+
+
+def _tiers(work: _Work) -> tuple[list[int], list[int]]:
+    """Numbers of the files to restore, those that work needs first in the first list."""
+    tiers: tuple[list[int], list[int]] = ([], [])
+    for number, file in enumerate(work.manifest.files):
+        if number not in work.placed:
+            tiers[file_tier(file.path, file.mode, file.size)].append(number)
+    return tiers
+
+
+def _fill(work: _Work, numbers: list[int]) -> None:
+    """Restore these files: begin the big ones, then run through the stored chunks they need, pack by pack."""
+    wanted: dict[int, list[tuple[int, int, int]]] = {}
+    for number in numbers:
+        file = work.manifest.files[number]
+        if not file.size:
+            work.placed[number] = work.place.small_file(file, b"")
+            work.progress.add(files=1)
+            continue
+        if file.hash and len(file.refs) == 1 and file.refs[0][0] != HOLE:
+            wanted.setdefault(file.refs[0][0], []).append((number, -1, 0))
+            continue
+        runs = [(run, at) for run, at in _runs_of(file) if file.refs[run][0] != HOLE]
+        missing = [(run, at) for run, at in runs if (number, run) not in work.present]
+        work.progress.add(size=file.size - sum(file.refs[run][2] for run, _ in missing))
+        work.place.stage(number, file.size)
+        work.refs_left[number] = len(missing)
+        if not missing:
+            _finish_big(work, number)
+        for run, at in missing:
+            wanted.setdefault(file.refs[run][0], []).append((number, run, at))
+    run_all((partial(_fetch, work, run, wanted) for run in _stored_runs(work.manifest, wanted)), THREADS)
+
+
+def _stored_runs(manifest: Manifest, wanted: Iterable[int]) -> Iterator[list[int]]:
+    """Chunks that are fetched with one request: neighbours in a pack, small gaps included, up to 8 MiB."""
+    run: list[int] = []
+    for number in sorted(wanted, key=lambda n: (manifest.chunks[n].pack, manifest.chunks[n].offset)):
+        chunk = manifest.chunks[number]
+        if run:
+            first, last = manifest.chunks[run[0]], manifest.chunks[run[-1]]
+            near = chunk.offset - (last.offset + last.stored) <= _GAP
+            if chunk.pack != first.pack or not near or chunk.offset + chunk.stored - first.offset > _RUN:
+                yield run
+                run = []
+        run.append(number)
+    if run:
+        yield run
+
+
+def _fetch(work: _Work, run: list[int], wanted: dict[int, list[tuple[int, int, int]]]) -> None:
+    chunks = work.manifest.chunks
+    first = chunks[run[0]]
+    end = max(chunks[number].offset + chunks[number].stored for number in run)
+    key = work.manifest.packs[first.pack].key
+    data = memoryview(work.transfer.download(key, first.offset, end - first.offset))
+    finished: list[int] = []
+    for number in run:
+        chunk = chunks[number]
+        start = chunk.offset - first.offset
+        raw = decode(chunk.codec, data[start : start + chunk.stored], chunk.length)
+        if keyed_id(work.spec.key, raw) != chunk.id:
+            raise SnapshotError("snapshot_unproven", f"chunk {chunk.id} of {key} does not hold its bytes")
+        finished += _put(work, memoryview(raw), wanted[number])
+    if finished:
+        work.journal.append(finished)
+
+
+def _put(work: _Work, raw: memoryview, targets: list[tuple[int, int, int]]) -> list[int]:
+    """Write one decoded chunk to every file that uses it; return the small files this finished."""
+    finished = []
+    for number, run, at in targets:
+        file = work.manifest.files[number]
+        _, offset, length = file.refs[max(run, 0)]
+        data = raw[offset : offset + length]
+        if run < 0:
+            work.placed[number] = work.place.small_file(file, data)
+            finished.append(number)
+            continue
+        fd = work.place.open_staged(number)
+        try:
+            write_at(fd, data, at)
+        finally:
+            os.close(fd)
+        work.progress.add(size=length)
+        with work.lock:
+            work.refs_left[number] -= 1
+            is_whole = work.refs_left[number] == 0
+        if is_whole:
+            _finish_big(work, number)
+    size = sum(work.manifest.files[number].size for number in finished)
+    work.progress.add(size=size, files=len(finished))
+    return finished
+
+
+def _finish_big(work: _Work, number: int) -> None:
+    work.placed[number] = work.place.unstage(number, work.manifest.files[number])
+    work.journal.append([number])
+    work.progress.add(files=1)
+
+
+def _link(work: _Work) -> None:
+    """Make the hard links whose file is there, and note its new lstat: linking changes its ctime."""
+    for link in work.manifest.hardlinks:
+        number = work.numbers[link.target]
+        if link.path not in work.linked and work.placed.get(number) is not None:
+            work.linked.add(link.path)
+            work.place.hardlink(link)
+            work.placed[number] = work.place.look(link.target)
+
+
+def _save_state(work: _Work, dirs: list[DirRow]) -> None:
+    manifest = work.manifest
+    packs = [Pack(row.tier, row.key, row.size, row.sha256) for row in manifest.packs]
+    chunks = [Chunk(c.id, c.length, c.codec, c.stored, c.offset, packs[c.pack]) for c in manifest.chunks]
+    save_state(
+        work.spec.state_file,
+        snapshot=manifest.snapshot,
+        key=work.spec.key,
+        exclude=own_paths(work.spec.workspace, work.job_dir, work.spec.state_file, work.spec.token_file),
+        files=list(_frozen_files(work, chunks)),
+        dirs=dirs,
+        symlinks=manifest.symlinks,
+        hardlinks=manifest.hardlinks,
+    )
+
+
+def _frozen_files(work: _Work, chunks: list[Chunk]) -> Iterator[FrozenFile]:
+    """What the machine will remember. A file that the user changed meanwhile is left out, and so read next time."""
+    for number, file in enumerate(work.manifest.files):
+        info = work.placed.get(number)
+        if info is None or (info.st_size, info.st_mtime_ns) != (file.size, file.mtime_ns):
+            continue
+        refs = tuple((None if c == HOLE else chunks[c], offset, length) for c, offset, length in file.refs)
+        meta = (file.path, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, file.mtime_ns, file.size)
+        yield FrozenFile(*meta, file.hash, refs, file.xattrs, info.st_ctime_ns, info.st_ino)
+
+
+def _result(work: _Work, usable_at: str) -> dict[str, Any]:
+    manifest, skipped = work.manifest, work.place.skipped
+    return {
+        "files": len(manifest.files) + len(manifest.hardlinks),
+        "bytes": sum(file.size for file in manifest.files),
+        "usable_at": usable_at,
+        "complete_at": utc_now(),
+        "skipped": [{"path": path, "why": why} for path, why in skipped[:_REPORTED]],
+        "skipped_total": len(skipped),
+    }
