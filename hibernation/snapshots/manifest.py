@@ -1,0 +1,51 @@
+"""Read a stored manifest for the control plane. The machine that wrote it is not trusted."""
+
+from __future__ import annotations
+
+import hashlib
+
+from agents.snapshot.errors import SnapshotError
+from agents.snapshot.format import MAX_MANIFEST_STORED, Manifest, ManifestRef
+from agents.snapshot.manifest import check_refs, unpack_manifest
+from hibernation.domain.errors import SnapshotUnproven
+from hibernation.snapshots.store import ObjectMissing, Store
+
+__all__ = ["Manifest", "ManifestRef", "check_manifest_complete", "read_manifest"]
+
+
+def read_manifest(store: Store, ref: ManifestRef, key: bytes) -> Manifest:
+    """The manifest that ``ref`` names, every row checked. Raises ``SnapshotUnproven`` saying what is wrong."""
+    if not 0 < ref.size <= MAX_MANIFEST_STORED:
+        raise SnapshotUnproven(f"manifest {ref.key}: {ref.size} bytes is no size for a manifest")
+    stored = read_exactly(store, ref.key, ref.size, what="manifest")
+    if hashlib.sha256(stored).hexdigest() != ref.sha256:
+        raise SnapshotUnproven(f"manifest {ref.key}: the stored bytes are not the frozen ones (sha256)")
+    try:
+        return unpack_manifest(stored, key, ref.id)
+    except SnapshotError as error:
+        raise SnapshotUnproven(f"manifest {ref.key}: {error}") from error
+
+
+def check_manifest_complete(manifest: Manifest) -> None:
+    """Every file's references cover it exactly and lie inside chunks that lie inside packs."""
+    try:
+        check_refs(manifest)
+    except SnapshotError as error:
+        raise SnapshotUnproven(f"snapshot {manifest.snapshot}: {error}") from error
+
+
+def read_exactly(store: Store, key: str, size: int, *, what: str) -> bytes:
+    """The whole object, if it has exactly ``size`` bytes; never reads more than one byte beyond."""
+    try:
+        with store.open(key) as file:
+            blocks, left = [], size + 1
+            while left and (block := file.read(min(left, 1 << 20))):
+                blocks.append(block)
+                left -= len(block)
+    except ObjectMissing as error:
+        raise SnapshotUnproven(f"{what} {key} is missing from the store") from error
+    stored = b"".join(blocks)
+    if len(stored) != size:
+        found = f"{len(stored)}" if len(stored) < size else f"more than {size}"
+        raise SnapshotUnproven(f"{what} {key} has {found} bytes, {size} were frozen")
+    return stored
