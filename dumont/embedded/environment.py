@@ -26,8 +26,8 @@ def project_environment(state: Path, postgres: Postgres, valkey: Valkey, port: i
         "DUMONT_STORE_ROOT": str(state / "store"),
         "DUMONT_SSH_KEY_FILE": str(keys.ssh_key_file),
         "DUMONT_PROVIDERS": "local",
-        "DUMONT_LOCAL_PROVIDER_ROOT": str(state / "machines"),
-        "DUMONT_LOCAL_PROVIDER_REGISTRY": str(state / "provider"),
+        # It keeps its machines/ and its provider/ registry below this.
+        "DUMONT_LOCAL_PROVIDER_ROOT": str(state),
         "DUMONT_DEBUG": "0",
     }
 

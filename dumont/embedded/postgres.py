@@ -125,7 +125,16 @@ class Postgres:
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
         argv = (str(_binaries() / "initdb"), "-D", str(data), "-U", NAME, "-N", "--auth=trust", *locale)
         return Program(
-            "initdb", argv, self._log.with_name("initdb.log"), cwd=self._home, identity=identity, env=_PLAIN
+            "initdb",
+            argv,
+            self._log.with_name("initdb.log"),
+            env=_PLAIN,
+            cwd=self._home,
+            identity=identity,
+            # Killed outright, it would leave shared memory behind.
+            stop_signal=signal.SIGINT,
+            death_signal=signal.SIGINT,
+            patience=5,
         )
 
     def _program(self, identity: Identity) -> Program:
@@ -188,10 +197,11 @@ def _binaries() -> Path:
 
 
 def end_left_over(data: Path) -> None:
-    """Clears the way for a new server: ends a live one on this folder, forgets one that is gone.
+    """Clears the way for a new server: ends a live one on this folder and forgets a pid file that names a stranger.
 
-    PostgreSQL itself refuses to start when *any* process has the number in its pid file, and numbers come around
-    quickly in containers. The caller holds the state's lock, so no server here belongs to anybody else.
+    PostgreSQL refuses to start when *any* process has the number in its pid file, and numbers come around quickly in
+    containers. A file whose number is free stays: PostgreSQL finds in it the shared memory to remove. The caller holds
+    the state's lock, so no server here belongs to anybody else.
     """
     pid_file = data / "postmaster.pid"
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
@@ -201,7 +211,8 @@ def end_left_over(data: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         _wait_until_gone(data, pid_file, timeout=10)
-    pid_file.unlink(missing_ok=True)
+    if not _is_free(_number_in(pid_file)):
+        pid_file.unlink(missing_ok=True)
 
 
 def _wait_until_gone(data: Path, pid_file: Path, timeout: float) -> None:
@@ -210,12 +221,24 @@ def _wait_until_gone(data: Path, pid_file: Path, timeout: float) -> None:
         time.sleep(0.05)
 
 
-def _server_on(data: Path, pid_file: Path) -> int | None:
-    """The number of the live server of this data folder. Told by its command line, which anybody may read."""
+def _number_in(pid_file: Path) -> int | None:
     try:
         pid = int(pid_file.read_text().split()[0])
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError, IndexError):
+        return None
+    return pid if pid > 0 else None
+
+
+def _is_free(pid: int | None) -> bool:
+    return pid is not None and not Path("/proc", str(pid)).exists()
+
+
+def _server_on(data: Path, pid_file: Path) -> int | None:
+    """The number of the live server of this data folder. Told by its command line, which anybody may read."""
+    pid = _number_in(pid_file)
+    try:
+        arguments = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
+    except OSError:
         return None
     is_server = arguments[0].endswith(b"/postgres") and os.fsencode(data) in arguments
     return pid if is_server else None

@@ -91,8 +91,7 @@ def run(program: Program, timeout: float) -> None:
                 raise StartFailed(f"{program.name} took longer than {timeout:.0f} s.{log_tail(program.log)}")
             time.sleep(_TICK)
     finally:
-        kill_group(process.pid)
-        status = process.wait()
+        status = end(process, program)
     if status != 0:
         raise StartFailed(f"{program.name} ended with status {status}.{log_tail(program.log)}")
 
@@ -100,6 +99,14 @@ def run(program: Program, timeout: float) -> None:
 def ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether it has ended. Does not reap it: its number, and so its group's, cannot pass to another meanwhile."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def end(process: subprocess.Popen[bytes], program: Program) -> int:
+    """Asks the group to stop, kills it when the program's patience is over, and returns the leader's status."""
+    if not ended(process):
+        kill_group(process.pid, program.stop_signal)
+        wait_for_group(process.pid, program.patience)
+    return reap(process)
 
 
 def reap(process: subprocess.Popen[bytes]) -> int:

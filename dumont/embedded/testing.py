@@ -57,8 +57,10 @@ def call(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, **python_env(), **env}) as child:
         try:
             return child.wait()
-        except BaseException:
-            child.send_signal(signal.SIGINT)
+        except BaseException as error:
+            # Ctrl-C reached the child by itself; a second one would cut its clean-up short.
+            if not isinstance(error, KeyboardInterrupt):
+                child.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(30)
             child.kill()

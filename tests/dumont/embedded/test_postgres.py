@@ -88,11 +88,17 @@ def test_a_pid_file_with_a_number_in_use_elsewhere_is_stale(postgres: Postgres, 
     assert ask(postgres, "SELECT 1") == 1
 
 
-@pytest.mark.parametrize("content", ["", "not a number\n", "999999999\n"])
+@pytest.mark.parametrize("content", ["", "not a number\n", "0\n"])
 def test_a_damaged_pid_file_is_forgotten(tmp_path: Path, content: str) -> None:
     (tmp_path / "postmaster.pid").write_text(content)
     end_left_over(tmp_path)
     assert not (tmp_path / "postmaster.pid").exists()
+
+
+def test_a_pid_file_with_a_free_number_is_left_to_the_server(tmp_path: Path) -> None:
+    (tmp_path / "postmaster.pid").write_text("999999999\n")
+    end_left_over(tmp_path)
+    assert (tmp_path / "postmaster.pid").exists()
 
 
 def test_a_server_left_over_is_ended_first(postgres: Postgres, tmp_path: Path) -> None:
