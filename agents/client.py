@@ -100,6 +100,8 @@ class ControlClient:
         self._connection.request("POST", self._path, body, dict(headers))
         response = self._connection.getresponse()
         answer = _Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, _read(response))
+        if response.length == 0:
+            response.close()  # Read to its end, which keeps the connection usable.
         if not response.isclosed():
             self.close()
         return answer

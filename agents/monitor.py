@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -67,7 +68,7 @@ class Monitor:
         self._wait = wait
         self._backoff = backoff or Backoff()
         self._pending: dict[str, Any] | None = None
-        self._last_beat: float | None = None
+        self._last_beat = -math.inf
         self._next_try = clock()
         self._stopped = False
         self._action = "none"
@@ -93,7 +94,7 @@ class Monitor:
             self._deliver(self._pending)
 
     def _next_beat(self) -> float:
-        return self._clock() if self._last_beat is None else self._last_beat + self._interval
+        return self._last_beat + self._interval
 
     def _next_wake_up(self) -> float:
         return min(self._next_beat(), self._next_try) if self._pending is not None else self._next_beat()

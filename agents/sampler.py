@@ -123,7 +123,7 @@ class Sampler:
         self._opened_at = self._tried_at = clock()
         self._gap = period
         self._stopped = threading.Event()
-        self._tried_once = threading.Event()
+        self._tried = threading.Event()
         # A daemon: a read stuck in the driver cannot be interrupted and must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="gpu-sampler", daemon=True)
 
@@ -135,10 +135,12 @@ class Sampler:
         self._thread.join(timeout=1.0)
 
     def warm_up(self, first_within: float = 8.0, sample_for: float = 1.25) -> None:
-        """Wait for the driver to open, then sample for a moment, so that the next ``take`` is about now."""
-        self._tried_once.wait(first_within)
+        """Wait for the driver to open, then for at least one sample more, so that the next ``take`` is about now."""
+        self._tried.wait(first_within)
         self.take()
+        self._tried.clear()
         self._stopped.wait(sample_for)
+        self._tried.wait(first_within)
 
     def take(self) -> GpuSummary:
         """Close the interval that began at the last ``take`` and begin the next. Never blocks on the driver."""
@@ -171,7 +173,7 @@ class Sampler:
                 self._window.add(sample, covers)
             else:
                 self._window.fail(reason)
-        self._tried_once.set()
+        self._tried.set()
 
     def _read(self) -> tuple[GpuSample | None, str]:
         try:
