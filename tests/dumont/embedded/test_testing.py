@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,15 +19,16 @@ from .conftest import commands_naming, eventually
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """What would be run, instead of running it; a command that contains ``fails`` fails."""
+    """What would be run, instead of running it and its services; a command that contains ``fails`` fails."""
     calls: list[tuple[str, ...]] = []
 
     def call(arguments: tuple[str, ...], env: dict[str, str]) -> int:
         calls.append(tuple(arguments))
         return 3 if "fails" in arguments else 0
 
-    monkeypatch.setattr(testing, "call", call)
-    monkeypatch.setattr(checks, "call", call)
+    for module in (testing, checks):
+        monkeypatch.setattr(module, "call", call)
+        monkeypatch.setattr(module, "services", lambda: contextlib.nullcontext({"DUMONT_STATE": "/state"}))
     return calls
 
 
