@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, NOT_LOADED = 9, UNKNOWN = 999 };
+enum { OK = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, NOT_LOADED = 9, UNKNOWN = 999 };
 enum { MAX_GPUS = 64, MAX_PROCESSES = 64, MAX_LINE = 4096, UTIL_FAILS = -1, UTIL_MIG = -2 };
 
 typedef struct { unsigned pid; unsigned long long memory; } process_t;
