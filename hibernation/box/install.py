@@ -1,4 +1,4 @@
-"""Puts the agent on a machine and starts its monitor. The machine needs a Python 3.8 and nothing else."""
+"""Puts the agent on a machine and starts its monitor. The machine needs a Python 3.10 and nothing else."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ umask 077
 mkdir -p ~/.dumont/jobs && chmod 700 ~/.dumont
 sha256sum ~/.dumont/agents.pyz 2>/dev/null | cut -c1-64
 """
-_CAN_RUN = "import sys; sys.version_info >= (3, 8) or sys.exit(1)"
+_CAN_RUN = "import sys; sys.version_info >= (3, 10) or sys.exit(1)"
 _CAN_WORK = f"{_CAN_RUN}; import blake3, zstandard, pynvml"
 _FIND_PYTHON = """\
-for python in ~/.dumont/venv/bin/python3 python3 /opt/conda/bin/python3 /usr/local/bin/python3 /usr/bin/python3; do
+for python in ~/.dumont/venv/bin/python3 python3 /opt/conda/bin/python3 /usr/local/bin/python3 /usr/bin/python3 \
+    python3.14 python3.13 python3.12 python3.11 python3.10; do
     if "$python" -c {check} >/dev/null 2>&1; then
         "$python" -c 'import sys; print(sys.executable)'
         exit 0
@@ -44,7 +45,7 @@ set -e
 
 
 def install_agent(
-    box: Shell, *, instance_id: str, control_url: str, token: str, interval: int, workspace: str
+    box: Shell, *, instance_id: str, control_url: str, token: str, interval: float, workspace: str
 ) -> None:
     """The machine runs this version of the agent for this instance when it returns. Repeatable.
 
@@ -56,21 +57,20 @@ def install_agent(
         python = _find_python(shell) or _make_python(shell)
         shell.put_bytes(f"{python}\n".encode(), PYTHON_FILE, 0o600)
         command = ["monitor", "--instance-id", instance_id, "--control-url", control_url]
-        command += ["--interval", str(interval), "--workspace", workspace]
+        command += ["--interval", f"{interval:g}", "--workspace", workspace]
         _start_monitor(shell, python, command)
 
 
 def _upload(shell: Shell, token: str) -> None:
     bundle = agent_bundle()
-    if shell.run(_PREPARE, timeout=_SHORT).strip() != hashlib.sha256(bundle).hexdigest():
+    if _last_line(shell.run(_PREPARE, timeout=_SHORT)) != hashlib.sha256(bundle).hexdigest():
         shell.put_bytes(bundle, BUNDLE, 0o644)
     shell.put_bytes(token.encode(), TOKEN_FILE, 0o600)
 
 
 def _find_python(shell: Shell, check: str = _CAN_WORK) -> str:
     """The absolute path of an interpreter that passes; empty if none does."""
-    lines = shell.run(_FIND_PYTHON.format(check=quote(check)), timeout=_SHORT).split("\n")
-    python = lines[-2] if len(lines) > 1 else ""
+    python = _last_line(shell.run(_FIND_PYTHON.format(check=quote(check)), timeout=_SHORT))
     if python and not python.startswith("/"):
         raise BoxError("The machine's Python does not tell its path.")
     return python
@@ -79,15 +79,20 @@ def _find_python(shell: Shell, check: str = _CAN_WORK) -> str:
 def _make_python(shell: Shell) -> str:
     python = _find_python(shell, _CAN_RUN)
     if not python:
-        raise BoxError("The machine has no Python 3.8 or later; choose an image that has one.")
+        raise BoxError("The machine has no Python 3.10 or later; choose an image that has one.")
     shell.put_bytes(_REQUIREMENTS.read_bytes(), "~/.dumont/requirements.txt", 0o644)
     shell.run(_MAKE_VENV.format(python=quote(python), check=quote(_CAN_WORK)), timeout=_PIP)
-    return shell.run('cd ~/.dumont/venv/bin && echo "$PWD/python3"', timeout=_SHORT).strip()
+    return _last_line(shell.run('cd ~/.dumont/venv/bin && echo "$PWD/python3"', timeout=_SHORT))
 
 
 def _start_monitor(shell: Shell, python: str, arguments: list[str]) -> None:
-    home = shell.run("cd ~/.dumont && pwd", timeout=_SHORT).rstrip("\n")
+    home = _last_line(shell.run("cd ~/.dumont && pwd", timeout=_SHORT))
     options = {"home": home, "command": [python, f"{home}/agents.pyz", *arguments]}
     shell.run(
         f"{quote(python)} - {quote(json.dumps(options))}", timeout=_SHORT, input=_START_MONITOR.read_text()
     )
+
+
+def _last_line(output: str) -> str:
+    """A login script may have printed lines before it."""
+    return output.strip().rpartition("\n")[2]

@@ -6,6 +6,7 @@ A machine is not trusted: every answer is checked for shape before anything read
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,13 +17,14 @@ from hibernation.box.install import BUNDLE, PYTHON_FILE
 from hibernation.box.ssh import Shell
 from hibernation.domain.errors import BoxError
 
-STATES = ("running", "done", "failed", "died")
+STATES = ("running", "done", "failed", "died", "unknown")
 KINDS = ("freeze", "thaw")
 
 _SHORT, _WALK = 30.0, 200.0  # seconds; a walk reads the metadata of the whole workspace
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_NUMBER = 1 << 62
 _MAX_TEXT = 2000
+_UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 _PAUSED = "~/.dumont/paused.json"
 
 
@@ -38,7 +40,8 @@ class JobError:
 class JobProgress:
     """Where a job stands. Sizes in bytes, the rate in bytes a second, totals 0 while unknown.
 
-    ``died``: it ended without a result, and may be started again. ``usable`` (thaw): enough is there to work with.
+    ``died``: it ended without a result, and may be started again. ``unknown``: it never started here, and has no
+    ``kind``. ``usable`` (thaw): enough is there to work with.
     ``result`` is a mapping of the job's own; only that it is one has been checked.
     """
 
@@ -66,48 +69,52 @@ class DirtyReport:
     sample: tuple[str, ...] = field(default=())
 
 
-def start_job(box: Shell, job: str, spec: Mapping[str, Any]) -> JobProgress:
-    """Starts a job, detached, or finds it started or finished. Repeatable: a job never runs twice at once."""
+def start_job(box: Shell, job: str, spec: Mapping[str, Any], *, again: bool = False) -> JobProgress:
+    """Starts a job, detached, or finds it started or ended. Repeatable: a job never runs twice at once.
+
+    A job that died resumes; one that failed does so only if asked to go at it ``again``.
+    """
     folder = _folder(job)
     with box.connected() as shell:
         shell.run(f"umask 077; mkdir -p {folder}", timeout=_SHORT)
         shell.put_bytes(json.dumps(spec).encode(), f"{folder}/spec.json", 0o600)
-        return parse_progress(_agent(shell, f"job start --dir {folder}"), job)
+        return parse_progress(agent_answer(shell, f"job start --dir {folder}" + " --again" * again), job)
 
 
 def job_status(box: Shell, job: str) -> JobProgress:
-    return parse_progress(_agent(box, f"job status --dir {_folder(job)}"), job)
+    return parse_progress(agent_answer(box, f"job status --dir {_folder(job)}"), job)
 
 
 def stop_job(box: Shell, job: str) -> None:
     """Ends a job's process; it is gone when this returns. Repeatable."""
-    _agent(box, f"job stop --dir {_folder(job)}")
+    agent_answer(box, f"job stop --dir {_folder(job)}")
 
 
 def dirty(box: Shell, workspace: str, state_file: str) -> DirtyReport:
     """Compares the workspace with the state file of its last freeze or thaw. Without such a file it is dirty."""
     command = f"dirty --workspace {quote(workspace)} --state-file {_path(state_file)}"
-    return parse_dirty(_agent(box, command, timeout=_WALK))
+    return parse_dirty(agent_answer(box, command, timeout=_WALK))
 
 
 def pause_writers(box: Shell, workspace: str) -> None:
     """Stops every process that has a file of the workspace open for writing. Repeatable."""
-    _agent(box, f"pause-writers --workspace {quote(workspace)} --record {_PAUSED}")
+    agent_answer(box, f"pause-writers --workspace {quote(workspace)} --record {_PAUSED}")
 
 
 def resume_writers(box: Shell) -> None:
     """Lets go on what ``pause_writers`` stopped. Repeatable; nothing to resume is success."""
-    _agent(box, f"resume-writers --record {_PAUSED}")
+    agent_answer(box, f"resume-writers --record {_PAUSED}")
 
 
 def parse_progress(answer: dict[str, Any], job: str) -> JobProgress:
     """``BoxError`` unless it is the progress of this very job."""
     if answer.get("job") != job:
         raise BoxError("The machine answered for another job.")
+    state = _one_of(answer, "state", STATES)
     return JobProgress(
         job=job,
-        kind=_one_of(answer, "kind", KINDS),
-        state=_one_of(answer, "state", STATES),
+        kind="" if state == "unknown" else _one_of(answer, "kind", KINDS),
+        state=state,
         phase=_text(answer, "phase"),
         bytes_done=_count(answer, "bytes_done"),
         bytes_total=_count(answer, "bytes_total"),
@@ -131,10 +138,13 @@ def parse_dirty(answer: dict[str, Any]) -> DirtyReport:
 
 
 def parse_answer(output: str) -> dict[str, Any]:
-    """The JSON object in the last line: a login script may have printed lines before it."""
-    lines = output.strip().splitlines()
+    """The JSON object in the last line: a login script may have printed lines before it.
+
+    Every text in it can be stored anywhere: what is no Unicode character, or is NUL, has become U+FFFD.
+    """
+    line = output.strip().rpartition("\n")[2]
     try:
-        answer = json.loads(lines[-1] if lines else "", parse_constant=_no_constant)
+        answer = _storable(json.loads(line, parse_constant=_finite, parse_float=_finite))
     except (ValueError, RecursionError) as error:
         raise BoxError("The agent's answer is not JSON.") from error
     if not isinstance(answer, dict):
@@ -142,7 +152,7 @@ def parse_answer(output: str) -> dict[str, Any]:
     return answer
 
 
-def _agent(shell: Shell, command: str, timeout: float = _SHORT) -> dict[str, Any]:
+def agent_answer(shell: Shell, command: str, timeout: float = _SHORT) -> dict[str, Any]:
     return parse_answer(shell.run(f'"$(cat {PYTHON_FILE})" {BUNDLE} {command}', timeout=timeout))
 
 
@@ -206,5 +216,18 @@ def _nonsense(name: str) -> BoxError:
     return BoxError(f"The agent's answer makes no sense: {name}.")
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return value

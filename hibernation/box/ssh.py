@@ -34,7 +34,7 @@ class Shell(Protocol):
     def run(self, command: str, *, timeout: float, input: str | None = None) -> str:
         """Runs a command with the user's shell and returns its output, at most ``MAX_OUTPUT`` bytes.
 
-        ``timeout`` is in seconds. ``BoxError`` with the end of its error output if it exits other than with 0.
+        ``timeout`` is in seconds. ``BoxError`` with the end of what it said if it exits other than with 0.
         """
 
     def put_bytes(self, data: bytes, remote_path: str, mode: int) -> None:
@@ -153,7 +153,7 @@ class _Connected:
             output = _read_all(channel, deadline)
             code = _exit_code(channel, deadline)
             if code != 0:
-                raise BoxError(f"Exit {code}: {_stderr_tail(channel)}")
+                raise BoxError(f"Exit {code}: {_stderr_tail(channel) or _tail(output) or 'no output'}")
         return output.decode(errors="replace")
 
     def put_bytes(self, data: bytes, remote_path: str, mode: int) -> None:
@@ -218,8 +218,12 @@ def _exit_code(channel: paramiko.Channel, deadline: float) -> int:
 def _stderr_tail(channel: paramiko.Channel) -> str:
     tail = b""
     while channel.recv_stderr_ready() and (piece := channel.recv_stderr(65536)):
-        tail = (tail + piece)[-_STDERR_TAIL:]
-    return tail.decode(errors="replace").strip() or "no error output"
+        tail = (tail + piece)[-_STDERR_TAIL:]  # the last lines of a traceback say why
+    return _tail(tail)
+
+
+def _tail(output: bytes) -> str:
+    return output[-_STDERR_TAIL:].decode(errors="replace").strip()
 
 
 @contextmanager
