@@ -50,6 +50,10 @@ def _answer(parsed: argparse.Namespace) -> dict[str, Any]:
         from agents.snapshot.dirty import dirty
 
         return dirty(parsed.workspace, parsed.state_file)
+    if parsed.command == "gpu":
+        from agents.gpu_now import gpu_now
+
+        return gpu_now()
     from agents.snapshot.writers import pause_writers, resume_writers
 
     if parsed.command == "pause-writers":
@@ -76,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     dirty = commands.add_parser("dirty", help="was anything written since the last snapshot?")
     dirty.add_argument("--workspace", required=True)
     dirty.add_argument("--state-file", type=_path, required=True)
+    commands.add_parser("gpu", help="one look at the GPUs' utilization")
     pause = commands.add_parser("pause-writers", help="stop the processes that write to the workspace")
     pause.add_argument("--workspace", required=True)
     pause.add_argument("--record", type=_path, required=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from celery import chain, current_app
+from celery import chain
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
+from celery_app import app
 from hibernation.domain.lifecycle import STEPS, remaining_steps
 from hibernation.domain.states import OperationKind
 
@@ -23,7 +24,7 @@ def enqueue_operation(operation_id: int, kind: OperationKind, step: str, *, dela
 
 def _send(operation_id: int, kind: OperationKind, step: str, delay: float) -> None:
     signatures = [
-        current_app.signature(STEP_TASK, args=[operation_id, name], immutable=True).set(
+        app.signature(STEP_TASK, args=[operation_id, name], immutable=True).set(
             queue=STEPS[kind][name].queue
         )
         for name in remaining_steps(kind, step)

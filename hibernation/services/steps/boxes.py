@@ -11,7 +11,8 @@ from django.conf import settings
 from msgspec import Struct
 
 from hibernation.box import jobs
-from hibernation.box.install import install_agent, read_last_sample
+from hibernation.box.gpu import gpu_now
+from hibernation.box.install import install_agent
 from hibernation.box.jobs import JobProgress
 from hibernation.box.ssh import Shell
 from hibernation.domain import idle
@@ -118,7 +119,7 @@ def _run(
     """Look at the job; start it where it never started or died. Both over one connection."""
     with context.box().connected() as shell:
         seen = jobs.job_status(shell, job) if context.operation.waits else jobs.start_job(shell, job, spec)
-        if seen.state == "died":
+        if seen.state in ("died", "unknown"):
             seen = jobs.start_job(shell, job, spec)
     result = check(seen.result) if seen.state == "done" and seen.result is not None else seen.result
     return JobSeen(
@@ -163,7 +164,7 @@ def fence(context: Context) -> Reply:
 
 
 def _busy_now(context: Context, shell: Shell) -> bool | None:
-    judgement = idle.judge(read_last_sample(shell), context.instance.policy)
+    judgement = idle.judge(gpu_now(shell), context.instance.policy)
     if judgement.activity is Activity.UNKNOWN:
         return None
     return judgement.activity is Activity.BUSY
