@@ -296,7 +296,10 @@ def machine_vanished(facts: Facts) -> Outcome | None:
 
 def _vanished_after_saving(facts: Facts) -> Finish:
     reason = "the machine vanished; the workspace is kept as of its last proven copy"
-    done = (SetStatus(InstanceStatus.HIBERNATED), Emit(EventType.HIBERNATED, reason, {"code": "machine_lost"}))
+    done = (
+        SetStatus(InstanceStatus.HIBERNATED),
+        Emit(EventType.HIBERNATED, reason, {"code": "machine_lost"}),
+    )
     name = facts.snapshot.name if facts.snapshot else ""
     return Finish(done, {"success": True, "snapshot_id": name, "instance_destroyed": True})
 

@@ -50,3 +50,12 @@ def remaining_steps(kind: OperationKind, step: str) -> tuple[str, ...]:
 def claimable(*, due_at: datetime, lease_until: datetime | None, now: datetime) -> bool:
     """Whether a running operation's step may be taken: due, and nobody holds it or its holder's lease ran out."""
     return due_at <= now and (lease_until is None or lease_until <= now)
+
+
+def holds(*, lease_until: datetime | None, now: datetime) -> bool:
+    """Whether the worker whose token is on the row may still act on its claim, and later settle it.
+
+    Asked right before the effect and again when settling: after a long stall even an undisputed result is too old,
+    for what a fence saw then says nothing about now.
+    """
+    return lease_until is not None and lease_until > now

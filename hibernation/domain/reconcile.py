@@ -82,7 +82,8 @@ class SendAway:
 
 @dataclass(frozen=True, slots=True)
 class Recover:
-    """A lost machine came back with work that nobody saved: let its paused writers go on, then it is active again."""
+    """A lost machine came back with work that nobody saved: let its paused writers go on, then it is active again
+    and its instance runs. Not while an operation runs on the instance; the next list says it again."""
 
     machine_id: int
     contract_id: str
@@ -176,7 +177,7 @@ def _live(
         return
     elif row.missing_since is None:
         yield NoteMissing(row.id)
-    elif now - row.missing_since >= grace:
+    elif listing.taken_at - row.missing_since >= grace:
         yield DeclareLost(row.id)
 
 

@@ -1,0 +1,90 @@
+"""One modelled rented machine: its workspace as a version counter, its writers, its GPU, its jobs and its agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Gpu(StrEnum):
+    IDLE = "idle"
+    BUSY = "busy"
+    UNREADABLE = "unreadable"
+
+
+UTILIZATIONS: dict[Gpu, tuple[float | None, ...]] = {
+    Gpu.IDLE: (0.0, 5.0),
+    Gpu.BUSY: (0.0, 97.0),
+    Gpu.UNREADABLE: (0.0, None),
+}
+
+
+@dataclass(slots=True)
+class Job:
+    """A freeze or thaw. ``version``: the workspace it captured when it began, or the one it restores."""
+
+    done_at: datetime
+    version: int
+    state: str = "running"
+    error_code: str = ""
+    unreadable: int = 0
+
+
+@dataclass(slots=True)
+class SimAgent:
+    """Speaks with the token of machine row ``machine_id``."""
+
+    machine_id: int
+    interval: float
+    next_beat_at: datetime
+    seq: int = 0
+    silent_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class Box:
+    """``version`` grows with every write; ``base`` is the version that a proven copy already has.
+
+    ``fenced_at``: when writers were last paused and looked at.
+    """
+
+    contract: str
+    label: str
+    host: str
+    born_at: datetime
+    boots_at: datetime | None
+    listed_from: datetime
+    hidden_until: datetime
+    unreachable_until: datetime
+    ended_at: datetime | None = None
+    destroyed: bool = False
+    version: int = 0
+    base: int = 0
+    gpu: Gpu = Gpu.IDLE
+    paused: bool = False
+    fenced_at: datetime | None = None
+    agent: SimAgent | None = None
+    freezes: dict[tuple[int, int], Job] = field(default_factory=dict)
+    thaws: dict[int, Job] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        return self.ended_at is None
+
+    def answers(self, now: datetime) -> bool:
+        return self.alive and self.boots_at is not None and self.boots_at <= now >= self.unreachable_until
+
+    def listed(self, now: datetime) -> bool:
+        return self.alive and self.listed_from <= now >= self.hidden_until
+
+    def fence(self, captured: int, now: datetime) -> int:
+        """Pause the writers, then count what was written since the freeze that captured version ``captured``."""
+        self.paused, self.fenced_at = True, now
+        return self.version - captured
+
+    def release(self) -> None:
+        self.paused, self.fenced_at = False, None
+        for job in self.freezes.values():
+            if job.state == "running":
+                job.state, job.error_code = "failed", "cancelled"

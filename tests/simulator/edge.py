@@ -1,0 +1,198 @@
+"""Performs the core's effects on the modelled world and brings back what the real edge would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from hibernation.domain.effects import (
+    Destroy,
+    Effect,
+    Fence,
+    FenceSeen,
+    InstallAgent,
+    JobSeen,
+    Launch,
+    Launched,
+    ListMachines,
+    MachinesSeen,
+    OffersSeen,
+    Ok,
+    Quiesce,
+    Reach,
+    Release,
+    Reply,
+    RunFreeze,
+    RunThaw,
+    SearchOffers,
+    Verify,
+    VerifySeen,
+)
+from hibernation.domain.errors import BoxUnreachable, DumontError, HostKeyChanged, SnapshotUnproven
+from hibernation.domain.reconcile import Listing
+from hibernation.domain.states import MachineState
+from tests.simulator.box import Box, Gpu, Job, SimAgent
+from tests.simulator.faults import Faults
+from tests.simulator.provider import SimProvider
+from tests.simulator.rows import Database, OperationRow
+from tests.simulator.store import SimStore
+from tests.simulator.witness import Call, Witness
+
+PACKS_PER_LOOK = 2
+BEAT_SECONDS = 10.0
+
+
+class Edge:
+    def __init__(
+        self, db: Database, provider: SimProvider, store: SimStore, faults: Faults, witness: Witness
+    ) -> None:
+        self._db, self._provider, self._store = db, provider, store
+        self._faults, self._rng, self._witness = faults, faults.rng, witness
+        self._clock = provider._clock
+
+    def perform(self, operation: OperationRow, effect: Effect) -> Reply:
+        try:
+            return self._perform(operation, effect)
+        except DumontError as error:
+            return error
+
+    def _perform(self, operation: OperationRow, effect: Effect) -> Reply:
+        match effect:
+            case Quiesce():
+                return self._on_box(operation, lambda box: Ok())
+            case RunFreeze(round_):
+                return self._on_box(operation, lambda box: self._freeze(operation, box, round_))
+            case Verify():
+                return self.verify(operation)
+            case Fence():
+                return self._on_box(operation, lambda box: self._fence(operation, box))
+            case Release():
+                return self._on_box(operation, self._release)
+            case Destroy(contract):
+                return self._destroy(operation, contract)
+            case ListMachines():
+                return machines_seen(self.listing())
+            case SearchOffers():
+                return OffersSeen(self._provider.search())
+            case Launch():
+                return self._launch(operation, effect)
+            case Reach():
+                return self._on_box(operation, lambda box: Ok())
+            case InstallAgent():
+                return self._on_box(operation, lambda box: self._install(operation, box))
+            case RunThaw():
+                return self._on_box(operation, lambda box: self._thaw(operation, box))
+            case _:
+                assert_never(effect)
+
+    def listing(self) -> Listing:
+        """One complete list."""
+        listing = self._provider.listing()
+        self._witness.listed(listing, self._provider.boxes)
+        return listing
+
+    def release_lost(self, contract: str) -> None:
+        """Let the paused writers of a machine that came back go on. Raises ``BoxUnreachable``."""
+        self._reach(self._provider.boxes[contract]).release()
+
+    def _on_box(self, operation: OperationRow, act: Callable[[Box], Reply]) -> Reply:
+        box = self._reach(self.box_of(operation))
+        reply = act(box)
+        if self._faults.hit("ssh_answer_lost"):
+            raise BoxUnreachable
+        return reply
+
+    def box_of(self, operation: OperationRow) -> Box:
+        machine = self._db.machines[operation.machine_id or 0]
+        return self._provider.boxes[machine.contract_id or ""]
+
+    def _reach(self, box: Box) -> Box:
+        if not box.answers(self._clock.now) or self._faults.hit("ssh_lost"):
+            raise BoxUnreachable
+        if self._faults.hit("host_key_changed"):
+            raise HostKeyChanged
+        return box
+
+    def _freeze(self, operation: OperationRow, box: Box, round_: int) -> JobSeen:
+        now, key = self._clock.now, (operation.id, round_)
+        job = box.freezes.get(key)
+        if job is None or job.state == "died":
+            job = box.freezes[key] = self._new_job(box.version)
+            job.unreadable = 1 if self._faults.hit("unreadable_files") else 0
+        elif job.state == "running" and self._faults.hit("job_died"):
+            job.state = "died"
+        elif job.state == "running" and job.done_at <= now:
+            job.state = "done"
+            name = self._db.snapshots[operation.snapshot_id or 0].name
+            self._store.put(name, round_, job.version)
+        result = {"unreadable_total": job.unreadable} if job.state == "done" else None
+        return JobSeen(job.state, result=result, error_code=job.error_code)
+
+    def _new_job(self, version: int) -> Job:
+        return Job(self._clock.after(self._rng.uniform(1, 25)), version)
+
+    def verify(self, operation: OperationRow) -> Reply:
+        row = self._db.snapshots[operation.snapshot_id or 0]
+        copy = self._store.copies[row.name, row.round]
+        left = [index for index in range(len(copy.packs)) if index not in copy.read_back]
+        for index in left[:PACKS_PER_LOOK]:
+            if not self._store.read_pack(row.name, row.round, index):
+                raise SnapshotUnproven
+        return VerifySeen(len(copy.read_back), len(copy.packs))
+
+    def _fence(self, operation: OperationRow, box: Box) -> FenceSeen:
+        captured = box.freezes[operation.id, operation.memo.round].version
+        changed = box.fence(captured, self._clock.now)
+        busy = None if box.gpu is Gpu.UNREADABLE else box.gpu is Gpu.BUSY
+        return FenceSeen(changed, busy, ("results.bin",) if changed else ())
+
+    def _release(self, box: Box) -> Ok:
+        box.release()
+        return Ok()
+
+    def _launch(self, operation: OperationRow, effect: Launch) -> Launched:
+        row = self._db.machines.get(operation.machine_id or 0)
+        intended = row is not None and row.state is MachineState.INTENDED
+        rented = row is not None and any(b.label == row.label for b in self._provider.boxes.values())
+        self._note("launch", operation, intended and not rented)
+        return Launched(self._provider.launch(row.label if row else "dumont-nobody", effect.offer))
+
+    def _destroy(self, operation: OperationRow, contract: str) -> Ok:
+        row = self._db.machines[operation.machine_id or 0]
+        self._note("destroy", operation, row.state is MachineState.DESTROYING and row.contract_id == contract)
+        self._provider.destroy(contract)
+        return Ok()
+
+    def _note(self, what: str, operation: OperationRow, committed: bool) -> None:
+        until = operation.lease_until
+        leased = until is not None and until > self._clock.now
+        self._witness.calls.append(Call(f"{what} by operation {operation.id}", committed, leased))
+
+    def _install(self, operation: OperationRow, box: Box) -> Ok:
+        machine_id = operation.machine_id or 0
+        if box.agent is None or box.agent.machine_id != machine_id:
+            box.agent = SimAgent(machine_id, BEAT_SECONDS, self._clock.after(self._rng.uniform(1, 6)))
+        return Ok()
+
+    def _thaw(self, operation: OperationRow, box: Box) -> JobSeen:
+        row = self._db.snapshots[operation.snapshot_id or 0]
+        version = self._store.copies[row.name, row.round].version
+        job = box.thaws.get(operation.id)
+        if job is None or job.state in ("died", "failed"):
+            job = box.thaws[operation.id] = self._new_job(version)
+            if self._faults.hit("disk_full"):
+                job.state, job.error_code = "failed", "disk_full"
+        elif job.state == "running" and self._faults.hit("job_died"):
+            job.state = "died"
+        elif job.state == "running" and job.done_at <= self._clock.now:
+            job.state = "done"
+            box.version = box.base = version
+        return JobSeen(
+            job.state, result={"files": 1} if job.state == "done" else None, error_code=job.error_code
+        )
+
+
+def machines_seen(listing: Listing) -> MachinesSeen:
+    return MachinesSeen(
+        {label: contract for contract, label in listing.labels.items()}, frozenset(listing.labels)
+    )

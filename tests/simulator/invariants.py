@@ -1,0 +1,303 @@
+"""What must hold after every boundary (``ALWAYS``) and when the world has been quiet for a while (``IN_THE_END``).
+
+Each function is named for what it promises and returns what broke it, or ``None``. I16 (schedules) has no code yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from hibernation.domain.reconcile import MISSING_GRACE
+from hibernation.domain.states import (
+    EventType,
+    InstanceStatus,
+    MachineState,
+    OperationKind,
+    SnapshotState,
+)
+from tests.simulator.box import Box
+from tests.simulator.rows import Machine, OperationRow
+from tests.simulator.transitions import BILLING, OUR_PREFIX
+
+if TYPE_CHECKING:
+    from tests.simulator.simulation import Simulation
+
+S, M = InstanceStatus, MachineState
+Check = Callable[["Simulation"], str | None]
+HOLDING = (M.INTENDED, M.LAUNCHED, M.ACTIVE)
+UP = (S.RUNNING, S.IDLE)
+GAP = timedelta(seconds=25)
+TERMINAL_EVENTS = {
+    OperationKind.HIBERNATE: (
+        EventType.HIBERNATED,
+        EventType.HIBERNATE_VETOED,
+        EventType.FAILED,
+        EventType.OPERATION_CANCELLED,
+    ),
+    OperationKind.WAKE: (
+        EventType.WOKE,
+        EventType.REGISTERED,
+        EventType.FAILED,
+        EventType.OPERATION_CANCELLED,
+    ),
+}
+
+
+def i1_nothing_unsaved_is_destroyed(sim: Simulation) -> str | None:
+    """A machine we end holds nothing but what a stored copy, read back whole, holds as well."""
+    for box in sim.witness.ended:
+        saved = box.version == box.base or sim.world.store.proves(box.version)
+        if not saved and box.contract not in sim.witness.forsaken:
+            return f"{box.contract} was destroyed with version {box.version} unproven"
+    return None
+
+
+def i1_no_return_only_when_proven_and_freshly_fenced(sim: Simulation) -> str | None:
+    for operation in _passed(sim):
+        row = sim.db.snapshots.get(operation.snapshot_id or 0)
+        if row is None or row.state is not SnapshotState.VERIFIED:
+            return f"operation {operation.id} passed with snapshot {row}"
+        copy, box = sim.world.store.copies[row.name, row.round], _box(sim, operation.machine_id)
+        if not copy.proven:
+            return f"operation {operation.id} passed on a copy that was not read back whole"
+        if box.alive and (box.fenced_at is None or copy.version != box.version):
+            return f"operation {operation.id} passed although the workspace was not held still"
+    return None
+
+
+def i1_a_wake_brings_back_what_was_hibernated(sim: Simulation) -> str | None:
+    for operation_id in sim.witness.woke:
+        operation = sim.db.operations[operation_id]
+        expected = sim.witness.hibernated_version.get(operation.instance_id)
+        box = _box(sim, operation.machine_id)
+        if expected is not None and box.version != expected:
+            return f"operation {operation_id} woke version {box.version}, hibernated was {expected}"
+    return None
+
+
+def i2_a_label_rents_one_machine_and_an_instance_holds_one(sim: Simulation) -> str | None:
+    labels = [box.label for box in sim.world.provider.boxes.values() if box.label.startswith(OUR_PREFIX)]
+    if len(labels) != len(set(labels)):
+        return "two machines were rented under one label"
+    holders = [row.instance_id for row in sim.db.machines.values() if row.state in HOLDING]
+    if len(holders) != len(set(holders)):
+        return "an instance holds two machines"
+    return None
+
+
+def i6_running_means_a_machine(sim: Simulation) -> str | None:
+    for instance in sim.db.instances.values():
+        machine = sim.db.machines.get(instance.machine_id or 0)
+        if instance.status in UP and (machine is None or machine.state is not M.ACTIVE):
+            return f"instance {instance.id} is {instance.status} on {machine}"
+    return None
+
+
+def i7_hibernated_means_no_machine(sim: Simulation) -> str | None:
+    """Its last machine was confirmed gone by a list, and none is held."""
+    for instance in sim.db.instances.values():
+        if instance.status in (S.HIBERNATED, S.DELETED):
+            for row in sim.db.machines.values():
+                if row.instance_id == instance.id and row.state in HOLDING:
+                    return f"instance {instance.id} is {instance.status} and holds machine {row.id}"
+    return _confirmed_without_list(sim)
+
+
+def _confirmed_without_list(sim: Simulation) -> str | None:
+    for row in sim.db.machines.values():
+        if row.state is M.DESTROYED and row.since == sim.clock.now:
+            lacked = sim.witness.lacked_at.get(row.contract_id or "")
+            if lacked is None or lacked < sim.witness.destroying_at.get(row.id, lacked):
+                return f"machine {row.id} was confirmed destroyed, and no list since has lacked it"
+    return None
+
+
+def i8_work_stops_a_hibernation(sim: Simulation) -> str | None:
+    """A busy heartbeat, or a cancellation, before the point of no return: it is never passed."""
+    for operation in _passed(sim):
+        if operation.id in sim.witness.must_stop:
+            return f"operation {operation.id} went on although the machine was busy"
+        if operation.cancel_reason:
+            return f"operation {operation.id} went on although it was cancelled"
+    return None
+
+
+def i9_void_heartbeats_change_nothing(sim: Simulation) -> str | None:
+    for beat in sim.witness.void_beats:
+        if beat.before != beat.after:
+            return f"a heartbeat with {beat.why} changed {beat.before} to {beat.after}"
+    return None
+
+
+def i10_only_the_idle_are_hibernated(sim: Simulation) -> str | None:
+    """At the commit that starts it, and at the point of no return, by an observer's own reckoning."""
+    for operation_id in sim.witness.started_unforced:
+        operation = sim.db.operations[operation_id]
+        pause = sim.db.instances[operation.instance_id].policy.pause_after
+        if not _was_quiet(sim, operation, pause):
+            return f"operation {operation_id} began on a machine not idle for {pause}"
+    for operation in _passed(sim):
+        began = operation.started_at or sim.clock.now
+        if not operation.forced and not _was_quiet(sim, operation, sim.clock.now - began):
+            return f"operation {operation.id} passed the point of no return on a machine not idle"
+    return None
+
+
+def _was_quiet(sim: Simulation, operation: OperationRow, needed: timedelta) -> bool:
+    seen, now = sim.witness.quiet.get(operation.instance_id), sim.clock.now
+    if seen is None or seen.since is None or seen.last_beat_at is None:
+        return False
+    since = max(seen.since, sim.witness.woke_at.get(operation.instance_id, seen.since))
+    return now - since >= needed and now - seen.last_beat_at <= GAP
+
+
+def i11_reconcile_touches_no_machine_in_use(sim: Simulation) -> str | None:
+    for label in sim.witness.orphaned_labels:
+        if sum(row.label == label for row in sim.db.machines.values()) > 1:
+            return f"{label} was reported as an orphan although a row explains it"
+    for machine_id in sim.witness.declared_lost:
+        contract = sim.db.machines[machine_id].contract_id or ""
+        since = sim.witness.unlisted_since.get(contract)
+        if since is None or sim.witness.listed_at - since < MISSING_GRACE:
+            return f"machine {machine_id} was declared lost although lists had it lately"
+    for box in sim.witness.ended:
+        if not box.label.startswith(OUR_PREFIX):
+            return f"{box.contract} is a stranger's and was destroyed"
+    return None
+
+
+def i12_the_event_log_replays_to_the_present(sim: Simulation) -> str | None:
+    for event in sim.new_events():
+        if event.status_to and event.instance_id is not None:
+            if sim.replayed[event.instance_id] != event.status_from:
+                return f"event {event} does not follow {sim.replayed[event.instance_id]}"
+            sim.replayed[event.instance_id] = event.status_to
+    for instance in sim.db.instances.values():
+        if sim.replayed[instance.id] != instance.status.value:
+            return f"instance {instance.id} is {instance.status}, its log says {sim.replayed[instance.id]}"
+    return None
+
+
+def i13_usage_is_open_exactly_while_it_bills(sim: Simulation) -> str | None:
+    open_ = [usage.machine_id for usage in sim.db.usage if usage.ended_at is None]
+    billing = {row.id for row in sim.db.machines.values() if row.state in BILLING}
+    if len(open_) != len(billing) or set(open_) != billing:
+        return f"usage is open for {sorted(open_)}, billing are {sorted(billing)}"
+    return None
+
+
+def i14_every_costly_call_has_an_intent_and_a_lease(sim: Simulation) -> str | None:
+    for call in sim.witness.calls:
+        if not call.committed:
+            return f"{call.what} without a committed intent"
+        if not call.leased:
+            return f"{call.what} without a valid lease"
+    return None
+
+
+def i4_each_operation_ends_with_one_event(sim: Simulation) -> str | None:
+    for operation in sim.db.operations.values():
+        ends = sim.ends.get(operation.id, 0)
+        if ends != operation.over:
+            return f"operation {operation.id} is {operation.state} and has {ends} terminal events"
+    return None
+
+
+def one_operation_runs_and_one_waits(sim: Simulation) -> str | None:
+    for instance_id in sim.db.instances:
+        mine = [o for o in sim.db.operations.values() if o.instance_id == instance_id and not o.over]
+        states = [o.state for o in mine]
+        if len(states) != len(set(states)):
+            return f"instance {instance_id} has {states}"
+    return None
+
+
+def i3_nothing_of_ours_bills_unnoticed(sim: Simulation) -> str | None:
+    """In the end every living machine with our label is the one its instance runs on."""
+    held = {row.contract_id for row in sim.db.machines.values() if row.state is M.ACTIVE}
+    for box in sim.world.provider.boxes.values():
+        if box.alive and box.label.startswith(OUR_PREFIX) and box.contract not in held:
+            return f"{box.contract} ({box.label}) still bills"
+    return None
+
+
+def i5_nothing_stays_in_between(sim: Simulation) -> str | None:
+    for instance in sim.db.instances.values():
+        if instance.status in (S.HIBERNATING, S.WAKING):
+            return f"instance {instance.id} stays {instance.status}"
+    for row in sim.db.machines.values():
+        if row.state in (M.INTENDED, M.LAUNCHED, M.DESTROYING, M.ORPHAN):
+            return f"machine {row.id} stays {row.state}"
+    return None
+
+
+def i15_every_accepted_command_has_ended(sim: Simulation) -> str | None:
+    for operation in sim.db.operations.values():
+        if not operation.over:
+            return f"operation {operation.id} ({operation.kind}) stays {operation.state} in {operation.step}"
+        if operation.kind is OperationKind.WAKE and operation.error_code == "superseded":
+            return f"wake {operation.id} waited for a hibernation and was dropped"
+    return None
+
+
+def i6_running_means_a_living_machine(sim: Simulation) -> str | None:
+    for instance in sim.db.instances.values():
+        if instance.status in UP and not _box(sim, instance.machine_id).alive:
+            return f"instance {instance.id} is {instance.status} on a machine that is gone"
+    return None
+
+
+def nobody_stays_paused(sim: Simulation) -> str | None:
+    for box in sim.world.provider.boxes.values():
+        if box.alive and box.paused and not _doomed(sim, box):
+            return f"{box.contract} has paused writers and no operation to let them go"
+    return None
+
+
+def strangers_live(sim: Simulation) -> str | None:
+    for box in sim.world.provider.boxes.values():
+        if box.destroyed and not box.label.startswith(OUR_PREFIX):
+            return f"{box.contract} was not ours"
+    return None
+
+
+def _doomed(sim: Simulation, box: Box) -> bool:
+    return any(r.contract_id == box.contract and r.state is M.DESTROYING for r in sim.db.machines.values())
+
+
+def _passed(sim: Simulation) -> Iterator[OperationRow]:
+    return (sim.db.operations[operation_id] for operation_id in sim.witness.passed)
+
+
+def _box(sim: Simulation, machine_id: int | None) -> Box:
+    row: Machine = sim.db.machines[machine_id or 0]
+    return sim.world.provider.boxes[row.contract_id or ""]
+
+
+ALWAYS: tuple[Check, ...] = (
+    i1_nothing_unsaved_is_destroyed,
+    i1_no_return_only_when_proven_and_freshly_fenced,
+    i1_a_wake_brings_back_what_was_hibernated,
+    i2_a_label_rents_one_machine_and_an_instance_holds_one,
+    i4_each_operation_ends_with_one_event,
+    i6_running_means_a_machine,
+    i7_hibernated_means_no_machine,
+    i8_work_stops_a_hibernation,
+    i9_void_heartbeats_change_nothing,
+    i10_only_the_idle_are_hibernated,
+    i11_reconcile_touches_no_machine_in_use,
+    i12_the_event_log_replays_to_the_present,
+    i13_usage_is_open_exactly_while_it_bills,
+    i14_every_costly_call_has_an_intent_and_a_lease,
+    one_operation_runs_and_one_waits,
+)
+IN_THE_END: tuple[Check, ...] = (
+    i3_nothing_of_ours_bills_unnoticed,
+    i5_nothing_stays_in_between,
+    i6_running_means_a_living_machine,
+    i15_every_accepted_command_has_ended,
+    nobody_stays_paused,
+    strangers_live,
+)

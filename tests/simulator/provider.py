@@ -1,0 +1,100 @@
+"""The modelled provider: rents boxes, bills them, lags, loses questions and answers, refuses and ignores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+
+from hibernation.domain.errors import OfferGone, ProviderRefused, ProviderUnavailable
+from hibernation.domain.offers import Offer
+from hibernation.domain.reconcile import Listing
+from tests.simulator.box import Box
+from tests.simulator.clock import Clock
+from tests.simulator.faults import Faults
+
+HOSTS = 12
+
+
+def offer_on(host: int) -> Offer:
+    price = Decimal("0.30") + Decimal(host) / 100
+    return Offer("sim", f"offer-{host}", f"host-{host}", "RTX_4090", 2, "EU", price, 500)
+
+
+class SimProvider:
+    """``ended`` is told of every box that a destroy ended, at the moment it ends."""
+
+    def __init__(self, clock: Clock, faults: Faults, ended: Callable[[Box], None]) -> None:
+        self._clock, self._faults, self._ended = clock, faults, ended
+        self._rng = faults.rng
+        self.boxes: dict[str, Box] = {}
+        self._landing: list[tuple[datetime, Callable[[], object]]] = []
+
+    def land(self) -> None:
+        """Requests that were given up by their sender and arrive now."""
+        due = [entry for entry in self._landing if entry[0] <= self._clock.now]
+        if due:
+            self._landing = [entry for entry in self._landing if entry[0] > self._clock.now]
+            for _, act in due:
+                act()
+
+    def search(self) -> tuple[Offer, ...]:
+        if self._faults.hit("search_error"):
+            raise ProviderUnavailable
+        return tuple(offer_on(host) for host in range(HOSTS))
+
+    def launch(self, label: str, offer: Offer) -> str:
+        if self._faults.hit("offer_gone"):
+            raise OfferGone
+        if self._faults.hit("launch_refused"):
+            raise ProviderRefused
+        if self._faults.hit("launch_lost"):
+            raise ProviderUnavailable
+        if self._faults.hit("launch_late"):
+            self._later(lambda: self.rent(label, offer.host))
+            raise ProviderUnavailable
+        box = self.rent(label, offer.host)
+        if self._faults.hit("launch_answer_lost"):
+            raise ProviderUnavailable
+        return box.contract
+
+    def rent(self, label: str, host: str) -> Box:
+        now, after = self._clock.now, self._clock.after
+        lag = self._rng.uniform(0, 25) if self._faults.active else 1.0
+        boots_at = None if self._faults.hit("never_boots") else after(self._rng.uniform(2, 25))
+        contract = f"c{len(self.boxes) + 1}"
+        box = Box(contract, label, host, now, boots_at, after(lag), now, now)
+        self.boxes[contract] = box
+        return box
+
+    def listing(self) -> Listing:
+        if self._faults.hit("list_error"):
+            raise ProviderUnavailable
+        if self._faults.hit("list_refused"):
+            raise ProviderRefused
+        now = self._clock.now
+        labels = {box.contract: box.label for box in self.boxes.values() if box.listed(now)}
+        return Listing(now, labels)
+
+    def destroy(self, contract: str) -> None:
+        if self._faults.hit("destroy_refused"):
+            raise ProviderRefused
+        if self._faults.hit("destroy_lost"):
+            raise ProviderUnavailable
+        if self._faults.hit("destroy_late"):
+            self._later(lambda: self._end(contract))
+            raise ProviderUnavailable
+        if self._faults.hit("destroy_ignored"):
+            return
+        self._end(contract)
+        if self._faults.hit("destroy_answer_lost"):
+            raise ProviderUnavailable
+
+    def _later(self, act: Callable[[], object]) -> None:
+        self._landing.append((self._clock.after(self._rng.uniform(1, 20)), act))
+
+    def _end(self, contract: str) -> None:
+        box = self.boxes[contract]
+        if box.alive:
+            box.ended_at, box.destroyed = self._clock.now, True
+            self._ended(box)

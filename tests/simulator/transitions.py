@@ -1,0 +1,176 @@
+"""Every change of a modelled row: arrows are checked, events and usage intervals are written with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import assert_never
+
+from hibernation.domain.outcomes import (
+    BeginSnapshot,
+    Change,
+    Changes,
+    Emit,
+    ForgetMachine,
+    HoldHibernation,
+    IntendMachine,
+    PassPointOfNoReturn,
+    SetMachine,
+    SetStatus,
+    SnapshotFailed,
+    SnapshotFrozen,
+    SnapshotVerified,
+)
+from hibernation.domain.states import (
+    EventType,
+    InstanceStatus,
+    MachineState,
+    SnapshotState,
+    machine_may_become,
+    may_become,
+)
+from tests.simulator.clock import Clock
+from tests.simulator.rows import Database, EventRow, InstanceRow, Machine, OperationRow, SnapshotRow, Usage
+from tests.simulator.witness import Witness
+
+OUR_PREFIX = "dumont-"
+BILLING = frozenset(
+    {MachineState.LAUNCHED, MachineState.ACTIVE, MachineState.DESTROYING, MachineState.ORPHAN}
+)
+KEEPS_WINDOW = (InstanceStatus.IDLE, InstanceStatus.HIBERNATING)
+
+
+class Writer:
+    """Applies changes inside the caller's transaction."""
+
+    def __init__(self, db: Database, clock: Clock, witness: Witness) -> None:
+        self.db, self.clock, self.witness = db, clock, witness
+
+    def apply(self, operation: OperationRow, changes: Changes) -> None:
+        status = ("", "")
+        for change in changes:
+            if isinstance(change, SetStatus):
+                status = self._set_operation_status(operation, change.status)
+            elif isinstance(change, Emit):
+                self.emit(change.event, change.reason, operation.instance_id, operation.id, status)
+                status = ("", "")
+            else:
+                self._apply(operation, change)
+        if status != ("", ""):
+            raise AssertionError(f"a status change without an event: {status}")
+        self.db.commits += 1
+
+    def _apply(self, operation: OperationRow, change: Change) -> None:
+        match change:
+            case IntendMachine(offer):
+                operation.machine_id = self._intend(operation, offer.host).id
+            case SetMachine(state, contract_id, _):
+                self._set_operation_machine(operation, state, contract_id)
+            case ForgetMachine():
+                operation.machine_id = None
+            case HoldHibernation(seconds):
+                instance = self.db.instances[operation.instance_id]
+                instance.hold_until = self.clock.after(seconds)
+            case PassPointOfNoReturn():
+                operation.point_of_no_return_at = self.clock.now
+                self.witness.passed.append(operation.id)
+            case BeginSnapshot() | SnapshotFrozen() | SnapshotVerified() | SnapshotFailed():
+                self._snapshot(operation, change)
+            case SetStatus() | Emit():
+                raise AssertionError(change)
+            case _:
+                assert_never(change)
+
+    def _set_operation_status(self, operation: OperationRow, status: InstanceStatus) -> tuple[str, str]:
+        instance = self.db.instances[operation.instance_id]
+        if status is InstanceStatus.HIBERNATED and operation.snapshot_id is not None:
+            instance.snapshot_id = operation.snapshot_id
+        return self.set_status(instance, status)
+
+    def set_status(self, instance: InstanceRow, status: InstanceStatus) -> tuple[str, str]:
+        """Follow one arrow; the answer belongs into the event of the same transaction."""
+        old = instance.status
+        if old is status:
+            return ("", "")
+        if not may_become(old, status):
+            raise AssertionError(f"instance {instance.id}: {old} → {status}")
+        instance.status, instance.status_changed_at = status, self.clock.now
+        if status not in KEEPS_WINDOW:
+            instance.idle = replace(instance.idle, idle_since=None)
+        return (old.value, status.value)
+
+    def set_machine(self, machine: Machine, state: MachineState, contract_id: str | None = None) -> None:
+        """Follow one arrow and open or close the usage interval that goes with it."""
+        if not machine_may_become(machine.state, state):
+            raise AssertionError(f"machine {machine.id}: {machine.state} → {state}")
+        machine.state, machine.since = state, self.clock.now
+        machine.contract_id = machine.contract_id or contract_id
+        if state is MachineState.DESTROYING:
+            self.witness.destroying_at[machine.id] = self.clock.now
+        self.count_usage(machine)
+
+    def count_usage(self, machine: Machine) -> None:
+        open_ = [u for u in self.db.usage if u.machine_id == machine.id and u.ended_at is None]
+        if machine.state in BILLING and not open_:
+            self.db.usage.append(Usage(machine.id, self.clock.now))
+        elif machine.state not in BILLING:
+            for interval in open_:
+                interval.ended_at = self.clock.now
+
+    def emit(
+        self,
+        event: EventType,
+        reason: str,
+        instance_id: int | None,
+        operation_id: int | None = None,
+        status: tuple[str, str] = ("", ""),
+    ) -> None:
+        row = EventRow(self.clock.now, event, instance_id, operation_id, *status, reason)
+        self.db.events.append(row)
+
+    def _intend(self, operation: OperationRow, host: str) -> Machine:
+        number = len(self.db.machines) + 1
+        label = f"{OUR_PREFIX}{operation.instance_id}-{operation.id}-{number}"
+        now = self.clock.now
+        machine = Machine(number, label, MachineState.INTENDED, now, now, operation.instance_id, host)
+        self.db.machines[number] = machine
+        return machine
+
+    def _set_operation_machine(
+        self, operation: OperationRow, state: MachineState, contract_id: str | None
+    ) -> None:
+        if operation.machine_id is None:
+            raise AssertionError("no machine to set")
+        machine = self.db.machines[operation.machine_id]
+        self.set_machine(machine, state, contract_id)
+        if state is MachineState.ACTIVE:
+            self.db.instances[operation.instance_id].machine_id = machine.id
+            self.witness.woke.append(operation.id)
+        if state is MachineState.DESTROYED:
+            self.db.instances[operation.instance_id].machine_id = None
+
+    def _snapshot(
+        self,
+        operation: OperationRow,
+        change: BeginSnapshot | SnapshotFrozen | SnapshotVerified | SnapshotFailed,
+    ) -> None:
+        if operation.snapshot_id is None:
+            if isinstance(change, SnapshotFailed):
+                return
+            number = len(self.db.snapshots) + 1
+            self.db.snapshots[number] = SnapshotRow(number, f"s{number}", SnapshotState.WRITING, 0)
+            operation.snapshot_id = number
+        row = self.db.snapshots[operation.snapshot_id]
+        match change:
+            case BeginSnapshot(round_):
+                row.state, row.round = SnapshotState.WRITING, round_
+            case SnapshotFrozen():
+                row.state = SnapshotState.FROZEN
+            case SnapshotVerified():
+                row.state = SnapshotState.VERIFIED
+            case SnapshotFailed():
+                row.state = SnapshotState.FAILED
+
+
+def seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
