@@ -223,7 +223,8 @@ def _stderr_tail(channel: paramiko.Channel) -> str:
 
 
 def _tail(output: bytes) -> str:
-    return output[-_STDERR_TAIL:].decode(errors="replace").strip()
+    """Fit to be stored as text anywhere."""
+    return output[-_STDERR_TAIL:].decode(errors="replace").replace("\0", "\ufffd").strip()
 
 
 @contextmanager
