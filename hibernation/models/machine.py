@@ -34,6 +34,7 @@ class Machine(models.Model):
     price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, help_text="USD")
 
     intended_at = models.DateTimeField()
+    activated_at = models.DateTimeField(null=True, blank=True, help_text="when it came to hold the workspace")
     launched_at = models.DateTimeField(null=True, blank=True)
     destroyed_at = models.DateTimeField(null=True, blank=True)
     missing_since = models.DateTimeField(null=True, blank=True)

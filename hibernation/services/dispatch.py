@@ -24,12 +24,10 @@ def enqueue_operation(operation_id: int, kind: OperationKind, step: str, *, dela
 
 def _send(operation_id: int, kind: OperationKind, step: str, delay: float) -> None:
     signatures = [
-        app.signature(STEP_TASK, args=[operation_id, name], immutable=True).set(
-            queue=STEPS[kind][name].queue
-        )
+        app.signature(STEP_TASK, args=[operation_id, name], immutable=True).set(queue=STEPS[kind][name].queue)
         for name in remaining_steps(kind, step)
     ]
     try:
-        chain(*signatures).apply_async(countdown=delay or None)
+        chain(*signatures).apply_async(countdown=max(0.0, delay))
     except (OperationalError, OSError) as error:
         log.warning("operation %s: the broker is away (%s); the next tick finds the row", operation_id, error)

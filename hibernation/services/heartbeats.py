@@ -80,9 +80,9 @@ def receive_heartbeat(token: AgentToken, heartbeat: Heartbeat) -> Answer:
     _refuse(heartbeat, machine)
     _file_reading(instance, heartbeat, now)
     if heartbeat.beat.spooled:
-        return _answer(instance, machine)
+        return _answer(instance)
     _store(instance, machine, heartbeat, now)
-    return _answer(instance, machine)
+    return _answer(instance)
 
 
 def _refuse(heartbeat: Heartbeat, machine: Machine) -> None:
@@ -154,11 +154,8 @@ def _store_instance(
         operation.save(update_fields=["cancel_reason"])
 
 
-def _answer(instance: Instance, machine: Machine) -> Answer:
-    gone = machine.state == MachineState.DESTROYING and instance.status != InstanceStatus.HIBERNATING
-    action = "stop" if gone else "none"
-    if instance.status == InstanceStatus.HIBERNATING:
-        action = "prepare_hibernate"
+def _answer(instance: Instance) -> Answer:
+    action = "prepare_hibernate" if instance.status == InstanceStatus.HIBERNATING else "none"
     return Answer(instance.pk, instance.status, action, instance.heartbeat_interval.total_seconds())
 
 

@@ -22,13 +22,19 @@ LONGEST = timedelta(seconds=290)
 
 
 @contextmanager
-def renewing(operation_id: int, token: uuid.UUID) -> Iterator[None]:
-    """Renew the lease every third of its length until the block ends, at most for ``LONGEST``."""
+def renewing(operation_id: int, token: uuid.UUID) -> Iterator[bool]:
+    """Renew the lease at once and then every third of its length until the block ends, at most for ``LONGEST``.
+
+    Yields whether it was still held: a worker that stalled after its claim must not act on it any more.
+    """
+    if not _renew_once(operation_id, token):
+        yield False
+        return
     done = threading.Event()
     thread = threading.Thread(target=_renew, args=(operation_id, token, done), daemon=True)
     thread.start()
     try:
-        yield
+        yield True
     finally:
         done.set()
         thread.join(timeout=5)
@@ -40,16 +46,22 @@ def _renew(operation_id: int, token: uuid.UUID, done: threading.Event) -> None:
         for _ in range(int(LONGEST.total_seconds() / pause)):
             if done.wait(pause):
                 return
-            _renew_once(operation_id, token)
+            if not _try_renew(operation_id, token):
+                return
     finally:
         connection.close()
 
 
-def _renew_once(operation_id: int, token: uuid.UUID) -> None:
+def _renew_once(operation_id: int, token: uuid.UUID) -> bool:
+    """A lease that ran out is not revived: another may be about to take the step."""
+    held = Operation.objects.filter(pk=operation_id, lease_token=token, lease_until__gt=Now())
+    return bool(held.update(lease_until=Now() + settings.DUMONT_LEASE))
+
+
+def _try_renew(operation_id: int, token: uuid.UUID) -> bool:
     try:
-        Operation.objects.filter(pk=operation_id, lease_token=token).update(
-            lease_until=Now() + settings.DUMONT_LEASE
-        )
+        return _renew_once(operation_id, token)
     except DatabaseError as error:
         log.warning("operation %s: the lease could not be renewed: %s", operation_id, error)
         connection.close()
+        return True

@@ -50,7 +50,9 @@ def run_step(operation_id: int, step: str) -> bool:
     claimed = claim(operation_id, step)
     if not isinstance(claimed, Claim):
         return claimed
-    with leases.renewing(operation_id, claimed.token):
+    with leases.renewing(operation_id, claimed.token) as held:
+        if not held:
+            return False
         reply = perform.perform(operation_id, claimed.effect)
     return settle(claimed, reply)
 
@@ -86,7 +88,8 @@ def settle(claimed: Claim, reply: Reply) -> bool:
     if locked is None:
         return False
     instance, operation, now = locked
-    if operation.lease_token != claimed.token or operation.state != OperationState.RUNNING:
+    held = lifecycle.holds(lease_until=operation.lease_until, now=now)
+    if operation.lease_token != claimed.token or operation.state != OperationState.RUNNING or not held:
         log.info("operation %s: dropped a stale result of %s", claimed.operation_id, claimed.step)
         return False
     outcome = lifecycle.conclude(load_facts(instance, operation, now), reply)

@@ -14,8 +14,9 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from hibernation.box.jobs import resume_writers
 from hibernation.domain.backoff import retry_seconds
-from hibernation.domain.errors import ProviderError
+from hibernation.domain.errors import BoxError, ProviderError
 from hibernation.domain.reconcile import (
     Action,
     ConfirmDestroyed,
@@ -25,6 +26,7 @@ from hibernation.domain.reconcile import (
     MachineRow,
     NoteMissing,
     NotePresent,
+    Recover,
     ReportOrphan,
     SendAway,
     plan_reconcile,
@@ -41,7 +43,8 @@ from hibernation.providers.base import Provider, RentedMachine
 from hibernation.providers.registry import get_provider, provider_names
 from hibernation.services.clock import db_now
 from hibernation.services.dispatch import enqueue_operation
-from hibernation.services.starting import AWAKE
+from hibernation.services.starting import AWAKE, running_operation
+from hibernation.services.steps.context import box_of
 from hibernation.services.transitions import emit, set_machine, set_status
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,14 @@ DRIVE_BATCH = 500
 LATE = timedelta(seconds=2)
 """A step this long overdue lost its message: flushed broker, killed worker, failed publish."""
 _OVER = (MachineState.DESTROYED, MachineState.VOID)
+_MAY_RESUME = (InstanceStatus.FAILED, InstanceStatus.HIBERNATED, InstanceStatus.DELETED)
+_MAY_BE_SENT_AWAY = (
+    MachineState.ABANDONED,
+    MachineState.DESTROYED,
+    MachineState.LOST,
+    MachineState.ORPHAN,
+    MachineState.VOID,
+)
 
 
 def drive_due() -> int:
@@ -109,7 +120,17 @@ def _row(machine: Machine) -> MachineRow:
         missing_since=machine.missing_since,
         destroy_due_at=machine.destroy_due_at,
         owned=owned,
+        holds_work=_holds_work(machine),
     )
+
+
+def _holds_work(machine: Machine) -> bool:
+    """Lost while it held the workspace, and no wake has begun elsewhere since."""
+    if machine.state != MachineState.LOST or machine.activated_at is None:
+        return False
+    return not Operation.objects.filter(
+        instance=machine.instance_id, kind=OperationKind.WAKE, started_at__gt=machine.state_changed_at
+    ).exists()
 
 
 def _carry_out(provider: Provider, action: Action, listed: dict[str, RentedMachine]) -> None:
@@ -127,6 +148,8 @@ def _carry_out(provider: Provider, action: Action, listed: dict[str, RentedMachi
         case SendAway(machine_id, contract_id):
             if _send_away(machine_id, contract_id):
                 _destroy(provider, machine_id, contract_id)
+        case Recover(machine_id):
+            _recover(machine_id)
         case ReportOrphan(contract_id, label):
             _report_orphan(listed[contract_id], label)
         case _:
@@ -174,7 +197,9 @@ def _destroy(provider: Provider, machine_id: int, contract_id: str) -> None:
 @transaction.atomic
 def _send_away(machine_id: int, contract_id: str) -> bool:
     machine, now = _locked(machine_id), db_now()
-    if machine.state not in (MachineState.ABANDONED, MachineState.LOST, MachineState.ORPHAN):
+    if machine.state not in _MAY_BE_SENT_AWAY or (
+        machine.state == MachineState.LOST and _holds_work(machine)
+    ):
         return False
     reason = machine.state_reason or f"{machine.state} machine is listed"
     set_machine(machine, MachineState.DESTROYING, now, contract_id=contract_id, reason=reason)
@@ -197,6 +222,31 @@ def _declare_lost(machine_id: int) -> None:
     instance.last_error = f"the machine vanished from the provider's list; {kept}"
     instance.save(update_fields=["last_error"])
     emit(EventType.MACHINE_LOST, instance.last_error, instance=instance, now=now, status=arrow)
+
+
+def _recover(machine_id: int) -> None:
+    """Let paused writers go on first, so that nobody counts on a workspace that stands still."""
+    machine = Machine.objects.select_related("instance").get(pk=machine_id)
+    try:
+        resume_writers(box_of(machine))
+    except BoxError as error:
+        log.warning("machine %s is listed again but does not answer: %s", machine.contract_id, error)
+        return
+    _back_in_service(machine_id)
+
+
+@transaction.atomic
+def _back_in_service(machine_id: int) -> None:
+    machine, now = _locked(machine_id), db_now()
+    instance = machine.instance
+    if instance is None or machine.state != MachineState.LOST or not _holds_work(machine):
+        return
+    if running_operation(instance) is not None or instance.status not in _MAY_RESUME:
+        return
+    set_machine(machine, MachineState.ACTIVE, now, reason="it is listed again")
+    arrow = set_status(instance, InstanceStatus.RUNNING, now)
+    emit(EventType.MACHINE_RETURNED, "the machine is listed again, with its unsaved work",
+         instance=instance, now=now, status=arrow)  # fmt: skip
 
 
 @transaction.atomic

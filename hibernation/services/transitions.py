@@ -96,14 +96,20 @@ def set_machine(
     if state is MachineState.LAUNCHED:
         machine.launched_at = now
         fields.append("launched_at")
+    if state is MachineState.ACTIVE:
+        machine.activated_at = machine.activated_at or now
+        fields.append("activated_at")
     if state is MachineState.DESTROYED:
         machine.destroyed_at = now
         fields.append("destroyed_at")
     machine.save(update_fields=fields)
-    _count_usage(machine, state, now)
+    _count_usage(machine, old, state, now)
 
 
-def _count_usage(machine: Machine, state: MachineState, now: datetime) -> None:
+def _count_usage(machine: Machine, old: MachineState, state: MachineState, now: datetime) -> None:
+    if old is MachineState.LOST and state not in _ENDS_USAGE:
+        # It was not gone: the interval that was closed too early goes on.
+        UsageInterval.objects.filter(machine=machine).update(ended_at=None)
     if state in _STARTS_USAGE:
         began = machine.launched_at or machine.intended_at
         UsageInterval.objects.get_or_create(

@@ -35,17 +35,20 @@ class Context:
         return get_provider(self.instance.provider)
 
     def box(self) -> Box:
-        """The machine's SSH door; ``BoxUnreachable`` while its address is unknown."""
-        machine = self.machine
-        if not machine.ssh_host or not machine.ssh_port:
-            raise BoxUnreachable("The provider has not told the machine's SSH address yet.")
-        return Box(
-            host=machine.ssh_host,
-            port=machine.ssh_port,
-            user=machine.ssh_user,
-            host_key=machine.host_key,
-            key_file=settings.DUMONT_SSH_KEY_FILE,
-        )
+        return box_of(self.machine)
+
+
+def box_of(machine: Machine) -> Box:
+    """The machine's SSH door; ``BoxUnreachable`` while its address is unknown."""
+    if not machine.ssh_host or not machine.ssh_port:
+        raise BoxUnreachable("The provider has not told the machine's SSH address yet.")
+    return Box(
+        host=machine.ssh_host,
+        port=machine.ssh_port,
+        user=machine.ssh_user,
+        host_key=machine.host_key,
+        key_file=settings.DUMONT_SSH_KEY_FILE,
+    )
 
 
 def load_context(operation_id: int) -> Context:
