@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-_PERIOD = 0.5
+_PERIOD = 0.25
 _WINDOW = 10.0
 
 
@@ -30,7 +30,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 
 class Progress:
-    """Counters that any thread may raise; ``start`` begins writing them to ``path`` every half second.
+    """Counters that any thread may raise; ``start`` begins writing them to ``path`` four times a second.
 
     Sizes are bytes of the workspace's files. The rate is the mean of the last ten seconds.
     """

@@ -8,7 +8,7 @@ import secrets
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +29,7 @@ TOKEN = "agent-token"
 
 @dataclass
 class Cloud:
-    """What the server saw and how it shall misbehave. ``fault(method, key, handler)`` returns an HTTP status or None."""
+    """What the server saw and how it shall misbehave: ``fault(method, key)`` returns an HTTP status or ``None``."""
 
     store: FilesystemStore
     root: Path
@@ -102,8 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        for block in body:
-            self.wfile.write(block)
+        with closing(body):
+            for block in body:
+                self.wfile.write(block)
         return None
 
     def _target(self) -> tuple[str, dict[str, str]]:

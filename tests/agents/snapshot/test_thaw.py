@@ -1,0 +1,205 @@
+"""What a thaw refuses, keeps, repairs and resumes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.snapshot import place, thaw
+from agents.snapshot.errors import SnapshotError
+from tests.agents.snapshot.harness import Box, Cloud, picture
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def frozen(box: Box) -> dict[str, Any]:
+    (box.workspace / "src").mkdir()
+    for number in range(40):
+        (box.workspace / "src" / f"m{number}.py").write_text(f"value = {number}\n" * 50)
+    (box.workspace / "weights.bin").write_bytes(os.urandom(20 * MIB))
+    (box.workspace / "more.bin").write_bytes(os.urandom(9 * MIB))
+    (box.workspace / "link").symlink_to("src")
+    return box.freeze("s1")
+
+
+def unproven(other: Box, frozen: dict[str, Any]) -> str:
+    with pytest.raises(SnapshotError) as failure:
+        other.thaw(frozen)
+    assert failure.value.code == "snapshot_unproven"
+    return str(failure.value)
+
+
+@pytest.mark.parametrize("field", ["sha256", "id"])
+def test_nothing_is_written_for_another_manifest(other: Box, frozen: dict[str, Any], field: str) -> None:
+    frozen["manifest"][field] = "0" * 64
+    unproven(other, frozen)
+    assert list(other.workspace.iterdir()) == []
+
+
+def test_a_missing_pack_is_named(other: Box, cloud: Cloud, frozen: dict[str, Any]) -> None:
+    key = frozen["packs_all"][-1]
+    cloud.object_path(key).unlink()
+    assert key in unproven(other, frozen)
+
+
+def test_a_truncated_pack_is_refused(other: Box, cloud: Cloud, frozen: dict[str, Any]) -> None:
+    path = cloud.object_path(frozen["packs_all"][-1])
+    os.truncate(path, path.stat().st_size - 1)
+    unproven(other, frozen)
+
+
+@pytest.mark.parametrize("pack", [0, -1])
+def test_a_flipped_bit_never_reaches_the_workspace(
+    box: Box, other: Box, cloud: Cloud, frozen: dict[str, Any], pack: int
+) -> None:
+    path = cloud.object_path(frozen["packs_all"][pack])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    unproven(other, frozen)
+    good = picture(box.workspace)
+    for name, fact in picture(other.workspace).items():
+        if fact[0] == "file" and not name.startswith(b".dumont-thaw"):
+            assert good[name] == fact
+
+
+def test_matching_files_are_kept_and_foreign_ones_left_alone(
+    box: Box, other: Box, cloud: Cloud, frozen: dict[str, Any]
+) -> None:
+    (other.workspace / "mine").write_text("foreign")
+    (other.workspace / "weights.bin").write_bytes((box.workspace / "weights.bin").read_bytes())
+    (other.workspace / "src").mkdir()
+    (other.workspace / "src" / "m0.py").write_text("other content")
+    (other.workspace / "link").write_text("a file where a link belongs")
+    cloud.gets.clear()
+    other.thaw(frozen)
+    assert (other.workspace / "mine").read_text() == "foreign"
+    (other.workspace / "mine").unlink()
+    os.utime(other.workspace, ns=(0, box.workspace.stat().st_mtime_ns))
+    assert picture(other.workspace) == picture(box.workspace)
+    assert len(cloud.gets) <= 4
+
+
+def test_symlinks_in_the_way_are_replaced_not_followed(
+    box: Box, other: Box, frozen: dict[str, Any], tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "m0.py").write_text("victim")
+    (other.workspace / "src").symlink_to(outside)
+    (other.workspace / "weights.bin").symlink_to(outside / "m0.py")
+    (other.workspace / "more.bin").hardlink_to(outside / "m0.py")
+    other.thaw(frozen)
+    assert (outside / "m0.py").read_text() == "victim"
+    assert sorted(os.listdir(outside)) == ["m0.py"]
+    assert picture(other.workspace) == picture(box.workspace)
+
+
+def test_a_directory_in_the_place_of_a_file_is_a_conflict(other: Box, frozen: dict[str, Any]) -> None:
+    (other.workspace / "weights.bin").mkdir()
+    (other.workspace / "weights.bin" / "precious").write_text("x")
+    with pytest.raises(SnapshotError) as failure:
+        other.thaw(frozen)
+    assert failure.value.code == "workspace_conflict"
+    assert (other.workspace / "weights.bin" / "precious").exists()
+
+
+def test_a_full_disk_fails_and_a_second_run_goes_on(
+    box: Box, other: Box, cloud: Cloud, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = [12 * MIB]
+    real = place.write_at
+
+    def write_at(fd: int, data: memoryview, offset: int) -> None:
+        room[0] -= len(data)
+        if room[0] < 0:
+            real(fd, data[: len(data) // 2], offset)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd, data, offset)
+
+    for module in (place, thaw):
+        monkeypatch.setattr(module, "write_at", write_at)
+    with pytest.raises(OSError, match="No space") as failure:
+        other.thaw(frozen)
+    assert failure.value.errno == errno.ENOSPC
+    assert not (other.workspace / "weights.bin").exists()
+    assert not other.state_file.exists()
+    monkeypatch.undo()
+    cloud.gets.clear()
+    other.thaw(frozen)
+    assert picture(other.workspace) == picture(box.workspace)
+    assert len(cloud.gets) <= 5
+
+
+def test_a_finished_file_is_never_touched_again(
+    other: Box, cloud: Cloud, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise SnapshotError("stopped", "killed here")
+
+    monkeypatch.setattr(thaw, "_finish_big", fail)
+    with pytest.raises(SnapshotError):
+        other.thaw(frozen)
+    monkeypatch.undo()
+    (other.workspace / "src" / "m1.py").write_text("the user's work")
+    (other.workspace / "src" / "m2.py").unlink()
+    other.thaw(frozen)
+    assert (other.workspace / "src" / "m1.py").read_text() == "the user's work"
+    assert not (other.workspace / "src" / "m2.py").exists()
+    assert (other.workspace / "weights.bin").stat().st_size == 20 * MIB
+
+
+def test_after_a_restart_finished_files_are_proven_again(
+    box: Box, other: Box, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other.thaw(frozen)
+    torn = other.workspace / "src" / "m1.py"
+    info = torn.stat()
+    torn.write_bytes(b"\0" * info.st_size)
+    os.utime(torn, ns=(0, info.st_mtime_ns))
+    (other.workspace / "src" / "m2.py").write_text("the user's work")
+    monkeypatch.setattr(thaw, "boot_id", lambda: "another boot")
+    other.thaw(frozen)
+    assert torn.read_bytes() == (box.workspace / "src" / "m1.py").read_bytes()
+    assert (other.workspace / "src" / "m2.py").read_text() == "the user's work"
+
+
+def test_what_the_user_changed_during_a_thaw_is_read_next_time(
+    other: Box, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = thaw._save_state
+
+    def work_meanwhile(*args: Any) -> None:
+        (other.workspace / "src" / "m1.py").write_text("new work")
+        real(*args)
+
+    monkeypatch.setattr(thaw, "_save_state", work_meanwhile)
+    other.thaw(frozen)
+    second = other.freeze("s2", "s1")
+    assert 0 < second["bytes_stored_new"] < 20_000
+    assert len(second["packs_new"]) == 1
+
+
+def test_progress_says_usable_before_the_bulk(
+    other: Box, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    real = thaw._finish_big
+
+    def note(work: Any, number: int) -> None:
+        seen.append(work.progress.facts.get("usable", False))
+        assert (other.workspace / "src" / "m1.py").exists()
+        assert (other.workspace / "link").is_symlink()
+        real(work, number)
+
+    monkeypatch.setattr(thaw, "_finish_big", note)
+    result = other.thaw(frozen)
+    assert seen == [True, True]
+    assert result["usable_at"] <= result["complete_at"]
+    assert json.dumps(result)
