@@ -200,7 +200,8 @@ def _monitor(options: argparse.Namespace, token: Callable[[], str]) -> int:
         with only_agent(options.state_dir):
             log.info("watching %s for %s", options.instance_id, options.control_url)
             sampler.start()
-            sampler.warm_up()
+            # The first heartbeat is the sign that a wake waits for: a short look is enough for it.
+            sampler.warm_up(sample_for=0.3)
             recorder = _recorder(options, sampler)
             spool = Spool(options.state_dir / "spool.jsonl", options.instance_id)
             Monitor(recorder.take, client, spool, options.interval).run()

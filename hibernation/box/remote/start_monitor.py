@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 0.4
 STOP_SECONDS = 5.0
 
 
