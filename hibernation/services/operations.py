@@ -9,6 +9,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import assert_never
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from hibernation.domain.outcomes import Changes, Finish, Go, Outcome, Perform, W
 from hibernation.domain.states import OperationKind, OperationState
 from hibernation.models import Instance, Operation
 from hibernation.services import leases
+from hibernation.services.boundaries import Boundary, reached
 from hibernation.services.changes import Applier
 from hibernation.services.clock import db_now
 from hibernation.services.dispatch import enqueue_operation
@@ -53,7 +55,9 @@ def run_step(operation_id: int, step: str) -> bool:
     with leases.renewing(operation_id, claimed.token) as held:
         if not held:
             return False
+        reached(operation_id, step, Boundary.CLAIMED)
         reply = perform.perform(operation_id, claimed.effect)
+        reached(operation_id, step, Boundary.PERFORMED)
     return settle(claimed, reply)
 
 
@@ -119,6 +123,8 @@ def _record(
 
 
 def _apply(instance: Instance, operation: Operation, outcome: Outcome, now: datetime) -> bool:
+    # Registered before anything is enqueued, so it runs after the commit and before the next message.
+    transaction.on_commit(partial(reached, operation.pk, operation.step, Boundary.SETTLED))
     operation.lease_token = operation.lease_until = None
     _record(instance, operation, outcome.changes, getattr(outcome, "memo", None), now)
     match outcome:
