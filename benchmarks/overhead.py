@@ -109,8 +109,8 @@ def measure(state: Path, cycles: int, files: int) -> dict[str, list[float]]:
     register_instance("overhead", provider="local", actor="benchmark")
     first = request_wake("overhead", actor="benchmark", reason="first start")
     finish(first)
-    first.refresh_from_db()
-    fill(state / "machines" / str(first.machine.contract_id) / "workspace", files)
+    contract = first.machine.contract_id if first.machine else ""
+    fill(state / "machines" / str(contract) / "workspace", files)
     figures: dict[str, list[float]] = {"hibernate": [], "wake": [], "boot": [], "freeze": [], "thaw": []}
     watch = Watch(state)
     watch.start()

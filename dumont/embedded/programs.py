@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +32,25 @@ class Surroundings:
 
 def project_table(around: Surroundings) -> Table:
     services = [_web(around), _beat(around), *(_worker(around, queue) for queue in around.workers)]
-    return Table((_python(around, "migrate", ("manage.py", "migrate", "--no-input")),), tuple(services))
+    return Table(tuple(_setup(around)), tuple(services))
+
+
+def _setup(around: Surroundings) -> Iterator[Program]:
+    yield _python(around, "migrate", ("manage.py", "migrate", "--no-input"))
+    if not _static(around).exists():
+        yield _python(around, "static", ("manage.py", "collectstatic", "--no-input"))
+
+
+def _static(around: Surroundings) -> Path:
+    """Where the settings collect the admin's and the browsable API's style sheets."""
+    return Path(around.env["DUMONT_STATE"]) / "static"
 
 
 def _web(around: Surroundings) -> Program:
-    # One worker process: the heartbeat door keeps a buffer in memory, and two would each hold half of it.
     server = ("--interface", "wsgi", "--host", HOST, "--port", str(around.port), "--no-ws")
     threads = ("--workers", "1", "--blocking-threads", "16")
-    return _python(around, "web", ("-m", "granian", *server, *threads, "dumont.wsgi:application"))
+    static = ("--static-path-route", "/static", "--static-path-mount", str(_static(around)))
+    return _python(around, "web", ("-m", "granian", *server, *threads, *static, "dumont.wsgi:application"))
 
 
 def _beat(around: Surroundings) -> Program:

@@ -108,7 +108,7 @@ class Applier:
 
     def _intend(self, change: IntendMachine) -> None:
         offer, operation = change.offer, self.operation
-        number = Machine.objects.filter(operations=operation).count() + load_memo(operation.memo).attempt
+        number = load_memo(operation.memo).attempt
         label = f"{settings.DUMONT_LABEL_PREFIX}{self.instance.pk}-{operation.pk}-{number}"
         operation.machine = Machine.objects.create(
             instance=self.instance,
