@@ -48,13 +48,14 @@ BACK_TO = {
     InstanceStatus.HIBERNATED: InstanceStatus.HIBERNATED,
     InstanceStatus.DELETED: InstanceStatus.DELETED,
 }
+HELD = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
 
 
 def give_up(facts: Facts, code: str, reason: str, *, cancelled: bool = False) -> Finish:
     """End the wake. The workspace stays safe in storage; a machine already rented is sent away."""
     machine = facts.machine
     changes: list[Change] = []
-    if machine is not None and machine.state in (MachineState.LAUNCHED, MachineState.ACTIVE):
+    if machine is not None and machine.state in HELD:
         changes.append(SetMachine(MachineState.DESTROYING, reason=reason))
     if machine is not None and machine.state is MachineState.INTENDED:
         changes.append(SetMachine(MachineState.ABANDONED, reason=reason))
@@ -76,7 +77,7 @@ def reject(facts: Facts, reason: str) -> Outcome:
         return give_up(facts, "machines_exhausted", f"{memo.attempt} machines failed, the last one: {reason}")
     host = machine_of(facts).host
     changes: list[Change] = [Emit(EventType.MACHINE_REJECTED, reason, {"host": host}), ForgetMachine()]
-    if machine_of(facts).state is not MachineState.LOST:
+    if machine_of(facts).state in HELD:
         changes.insert(0, SetMachine(MachineState.DESTROYING, reason=reason))
     memo = replace(memo, avoid_hosts=(*memo.avoid_hosts, host), offer=None, job_failures=0, reinstalled=False)
     return Go("choose", tuple(changes), memo)
@@ -263,10 +264,10 @@ def before(facts: Facts) -> Outcome | None:
     """Asked before every step's plan: reasons that overrule it. A launch in doubt is resolved first."""
     operation, machine = facts.operation, facts.machine
     unclear = machine is not None and machine.state is MachineState.INTENDED
-    if machine is not None and machine.state is MachineState.LOST and operation.step != "choose":
-        return reject(facts, "the machine vanished from the provider's list")
     if unclear:
         return None
+    if machine is not None and machine.state not in HELD:
+        return reject(facts, "the machine vanished from the provider's list")
     if operation.cancel_reason:
         return give_up(facts, operation.cancel_reason, operation.cancel_reason, cancelled=True)
     if facts.now > operation.deadline_at:

@@ -29,6 +29,8 @@ Check = Callable[["Simulation"], str | None]
 HOLDING = (M.INTENDED, M.LAUNCHED, M.ACTIVE)
 UP = (S.RUNNING, S.IDLE)
 GAP = timedelta(seconds=25)
+OLDEST_FENCE = timedelta(seconds=75)
+"""What ``fence_holds`` and one lease add up to in the simulation's limits."""
 TERMINAL_EVENTS = {
     OperationKind.HIBERNATE: (
         EventType.HIBERNATED,
@@ -62,8 +64,10 @@ def i1_no_return_only_when_proven_and_freshly_fenced(sim: Simulation) -> str | N
         copy, box = sim.world.store.copies[row.name, row.round], _box(sim, operation.machine_id)
         if not copy.proven:
             return f"operation {operation.id} passed on a copy that was not read back whole"
-        if box.alive and (box.fenced_at is None or copy.version != box.version):
+        if box.alive and copy.version != box.version:
             return f"operation {operation.id} passed although the workspace was not held still"
+        if box.fenced_at is None or sim.clock.now - box.fenced_at > OLDEST_FENCE:
+            return f"operation {operation.id} passed on a fence from {box.fenced_at}"
     return None
 
 

@@ -60,6 +60,8 @@ ACTIONS = (
     ("config", 0.1),
 )
 NAMES, WEIGHTS = [name for name, _ in ACTIONS], [weight for _, weight in ACTIONS]
+STEPS = 3000
+"""Steps with faults in one simulation: a quarter of an hour of its time, and then the quiet phase."""
 QUIET_ROUND, QUIET_AT_LEAST, QUIET_AT_MOST = 2.0, 240.0, 5400.0
 
 
@@ -233,7 +235,7 @@ class Simulation:
         if self.swept is None:
             self.swept = self.requests.due() or None
             self.requests.release_slots()
-        else:
+        elif self.rng.random() < 0.3:
             self.requests.sweep(self.swept)
             self.swept = None
 
@@ -243,9 +245,12 @@ class Simulation:
         running = self.db.running(instance_id)
         if running is not None and mood < 0.12:
             self.requests.cancel(running)
-        elif running is None or mood < 0.25:
+        elif running is None:
             up = self.db.instances[instance_id].status in UP
             self.requests.ask(instance_id, OperationKind.HIBERNATE if up else OperationKind.WAKE)
+        elif mood < 0.25:
+            asleep = running.kind is OperationKind.WAKE
+            self.requests.ask(instance_id, OperationKind.HIBERNATE if asleep else OperationKind.WAKE)
 
     def harm(self) -> None:
         self.world.harm()
