@@ -9,23 +9,29 @@ import errno
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from agents.snapshot.catalog import Catalog, Chunk, FrozenFile, Ref
 from agents.snapshot.codec import encode
+from agents.snapshot.fileio import (
+    cells,
+    data_runs,
+    open_beneath,
+    read_into,
+    read_up_to,
+    same_file,
+    wait_for_tick,
+)
 from agents.snapshot.format import CELL, SMALL_LIMIT, file_tier, keyed_id
 from agents.snapshot.packer import Packer
 from agents.snapshot.progress import Progress
-from agents.snapshot.walk import DIR_FLAGS, Found, read_xattrs
+from agents.snapshot.walk import Found, read_xattrs
 
 T = TypeVar("T")
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_TICK_NS = 20_000_000
-"""File times step with the kernel's tick (up to 10 ms): within one tick a write leaves no trace in them."""
 
 
 class Moved(Exception):
@@ -135,9 +141,9 @@ class Reader:
                 if before.st_size >= SMALL_LIMIT:
                     return None
                 wait_for_tick(before)
-                data = _read(fd, before.st_size)
+                data = read_up_to(fd, before.st_size)
                 xattrs = read_xattrs(fd)
-                stable = len(data) == before.st_size and _same(before, os.fstat(fd))
+                stable = len(data) == before.st_size and same_file(before, os.fstat(fd))
             finally:
                 os.close(fd)
             if stable or attempt == 2:
@@ -169,7 +175,7 @@ class Reader:
             return
         fd, info = self._open(grid.found.path)
         try:
-            if not _same(info, grid.found.stat):
+            if not same_file(info, grid.found.stat):
                 grid.moved = True
                 return
             wait_for_tick(info)
@@ -185,7 +191,7 @@ class Reader:
         if len(refs) == len(grid.refs):
             fd, info = self._open(grid.found.path)
             try:
-                if _same(info, grid.found.stat):
+                if same_file(info, grid.found.stat):
                     return self._note(grid.found.path, info, info.st_size, "", refs, read_xattrs(fd), True)
             finally:
                 os.close(fd)
@@ -209,7 +215,7 @@ class Reader:
                     break
                 refs.append(ref)
             size = sum(ref[2] for ref in refs)
-            stable = size == before.st_size and _same(before, os.fstat(fd))
+            stable = size == before.st_size and same_file(before, os.fstat(fd))
             self._note(found.path, before, size, "", tuple(refs), read_xattrs(fd), stable)
         finally:
             os.close(fd)
@@ -220,7 +226,7 @@ class Reader:
         if is_hole:
             return None, 0, length
         view = self._buffer()[:length]
-        if _read_into(fd, view, offset) < length:
+        if read_into(fd, view, offset) < length:
             return None
         chunk = Chunk(keyed_id(self._key, view), length)
         stored = self._catalog.claim_chunk(chunk)
@@ -264,85 +270,3 @@ class Reader:
         if found is None:
             found = self._local.buffer = memoryview(bytearray(CELL))
         return found
-
-
-def cells(size: int, runs: Sequence[tuple[int, int]]) -> list[tuple[int, int, bool]]:
-    """``(offset, length, is a hole)`` in file order, covering ``size`` exactly; data is cut on the 8 MiB grid."""
-    out: list[tuple[int, int, bool]] = []
-    at = 0
-    for start, end in [*runs, (size, size)]:
-        if start > at:
-            out.append((at, start - at, True))
-        while start < end:
-            stop = min(end, (start // CELL + 1) * CELL)
-            out.append((start, stop - start, False))
-            start = stop
-        at = end
-    return out
-
-
-def data_runs(fd: int, size: int) -> list[tuple[int, int]]:
-    """``(start, end)`` of what was written to a sparse file; all of it where the file system cannot tell."""
-    runs, at = [], 0
-    while at < size:
-        try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-            end = os.lseek(fd, start, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                break
-            return [(0, size)]
-        runs.append((start, min(end, size)))
-        at = end
-    return runs
-
-
-def open_beneath(root_fd: int, path: str, flags: int) -> int:
-    """Open a path of any length: beyond the kernel's 4 KiB it is walked directory by directory."""
-    try:
-        return os.open(path, flags, dir_fd=root_fd)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-    *parents, name = path.split("/")
-    fd = os.dup(root_fd)
-    try:
-        for parent in parents:
-            fd, above = os.open(parent, DIR_FLAGS, dir_fd=fd), fd
-            os.close(above)
-        return os.open(name, flags, dir_fd=fd)
-    finally:
-        os.close(fd)
-
-
-def wait_for_tick(info: os.stat_result) -> None:
-    """Let a file written this very moment grow older than one tick, so that a later write shows in its times."""
-    age = time.time_ns() - info.st_ctime_ns
-    if 0 <= age < _TICK_NS:
-        time.sleep((_TICK_NS - age) / 1e9)
-
-
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
-        other.st_ino,
-        other.st_size,
-        other.st_mtime_ns,
-        other.st_ctime_ns,
-    )
-
-
-def _read(fd: int, size: int) -> bytes:
-    data = os.read(fd, size)
-    while len(data) < size and (more := os.read(fd, size - len(data))):
-        data += more
-    return data
-
-
-def _read_into(fd: int, view: memoryview, offset: int) -> int:
-    done = 0
-    while done < len(view):
-        got = os.preadv(fd, [view[done:]], offset + done)
-        if got == 0:
-            break
-        done += got
-    return done

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,20 +18,19 @@ from agents.snapshot.catalog import Chunk, FrozenFile, Pack
 from agents.snapshot.codec import decode
 from agents.snapshot.errors import ManifestInvalid, SnapshotError
 from agents.snapshot.format import (
-    CELL,
     HOLE,
     MAX_MANIFEST_STORED,
     DirRow,
-    FileRow,
     Manifest,
     file_tier,
     keyed_id,
 )
-from agents.snapshot.journal import Journal, boot_id
+from agents.snapshot.journal import Journal
 from agents.snapshot.manifest import check_refs, unpack_manifest
 from agents.snapshot.pipeline import run_all
 from agents.snapshot.place import Place, write_at
 from agents.snapshot.progress import Progress, utc_now
+from agents.snapshot.resume import Work, begin_journal, keep_finished, runs_of
 from agents.snapshot.spec import ThawSpec
 from agents.snapshot.state import save_state
 from agents.snapshot.transfer import Transfer
@@ -46,25 +43,6 @@ _GAP = 128 << 10
 _REPORTED = 200
 
 
-@dataclass(slots=True)
-class _Work:
-    """One thaw while it runs. Files go by their index in the manifest; ``placed`` holds the lstat of finished ones."""
-
-    spec: ThawSpec
-    manifest: Manifest
-    place: Place
-    progress: Progress
-    transfer: Transfer
-    journal: Journal
-    job_dir: Path
-    placed: dict[int, os.stat_result | None] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
-    refs_left: dict[int, int] = field(default_factory=dict)
-    present: set[tuple[int, int]] = field(default_factory=set)
-    linked: set[str] = field(default_factory=set)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 def thaw(spec: ThawSpec, job_dir: Path, progress: Progress, transfer: Transfer) -> dict[str, Any]:
     """Restore the snapshot and return the job's result. Nothing is written unless the manifest is the proven one.
 
@@ -75,14 +53,14 @@ def thaw(spec: ThawSpec, job_dir: Path, progress: Progress, transfer: Transfer) 
     place, journal = Place(spec.workspace), Journal(job_dir / "journal")
     try:
         place.open()
-        work = _Work(spec, manifest, place, progress, transfer, journal, job_dir)
+        work = Work(spec, manifest, place, progress, transfer, journal, job_dir)
         return _thaw(work)
     finally:
         place.close()
         journal.close()
 
 
-def _thaw(work: _Work) -> dict[str, Any]:
+def _thaw(work: Work) -> dict[str, Any]:
     manifest, progress = work.manifest, work.progress
     work.numbers = {file.path: number for number, file in enumerate(manifest.files)}
     progress.set(
@@ -93,9 +71,9 @@ def _thaw(work: _Work) -> dict[str, Any]:
     for row in dirs:
         work.place.make_dir(row)
     if is_empty:
-        _begin_journal(work)
+        begin_journal(work)
     else:
-        _keep_finished(work)
+        keep_finished(work)
     tiers = _tiers(work)
     work.transfer.prepare([pack.key for pack in manifest.packs])
     progress.set(phase="download")
@@ -125,102 +103,7 @@ def _fetch_manifest(spec: ThawSpec, transfer: Transfer) -> Manifest:
     return manifest
 
 
-def _keep_finished(work: _Work) -> None:
-    """Find what need not be restored: what an earlier run of this job finished, and what has the right bytes."""
-    finished, same_boot = _journalled(work)
-    for number in finished if same_boot else ():
-        _keep(work, number, work.place.look(work.manifest.files[number].path))
-    work.progress.set(phase="verify")
-    left = [number for number in range(len(work.manifest.files)) if number not in work.placed]
-    run_all((partial(_verify, work, n, n in finished) for n in left), max(2, os.cpu_count() or 1))
-
-
-def _journalled(work: _Work) -> tuple[set[int], bool]:
-    """Numbers of finished files, and whether the machine ran through since. A journal of another manifest is void."""
-    head = _journal_head(work)
-    lines = list(work.journal.lines())
-    if not lines or not isinstance(lines[0], dict) or lines[0].get("manifest") != head["manifest"]:
-        work.place.drop_staging()
-        _begin_journal(work)
-        return set(), True
-    finished = {number for line in lines[1:] if isinstance(line, list) for number in line}
-    return finished, lines[0] == head
-
-
-def _begin_journal(work: _Work) -> None:
-    work.journal.clear()
-    work.journal.append(_journal_head(work))
-
-
-def _journal_head(work: _Work) -> dict[str, str]:
-    return {"manifest": work.spec.manifest.id, "boot": boot_id()}
-
-
-def _verify(work: _Work, number: int, was_finished: bool) -> None:
-    """Keep an existing file whose bytes hash right. After a restart a finished file with other times is the user's."""
-    file = work.manifest.files[number]
-    info = work.place.look(file.path)
-    if info is not None and was_finished and info.st_mtime_ns != file.mtime_ns:
-        _keep(work, number, info)
-    elif info is not None and stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size == file.size:
-        _adopt_if_same(work, number, file)
-    if number not in work.placed and not file.hash and file.size:
-        _look_into_staged(work, number, file)
-
-
-def _adopt_if_same(work: _Work, number: int, file: FileRow) -> None:
-    try:
-        fd = work.place.open_existing(file.path)
-    except OSError:
-        return  # it cannot even be read: it is replaced
-    try:
-        if all(_holds(work, fd, file, at, run) for run, at in _runs_of(file)):
-            _keep(work, number, work.place.adopt(file, fd))
-    except OSError:
-        return  # not ours to change: it is replaced
-    finally:
-        os.close(fd)
-
-
-def _look_into_staged(work: _Work, number: int, file: FileRow) -> None:
-    """Which runs of a big file an earlier run of this job had already written."""
-    try:
-        fd = work.place.open_staged(number)
-    except OSError:
-        return
-    try:
-        if os.fstat(fd).st_size == file.size:
-            work.present |= {(number, run) for run, at in _runs_of(file) if _holds(work, fd, file, at, run)}
-    finally:
-        os.close(fd)
-
-
-def _runs_of(file: FileRow) -> Iterator[tuple[int, int]]:
-    """``(index of the reference, offset in the file)``."""
-    at = 0
-    for number, ref in enumerate(file.refs):
-        yield number, at
-        at += ref[2]
-
-
-def _holds(work: _Work, fd: int, file: FileRow, at: int, number: int) -> bool:
-    chunk, _, length = file.refs[number]
-    if chunk == HOLE:
-        return all(
-            not os.pread(fd, min(CELL, at + length - start), start).strip(b"\0")
-            for start in range(at, at + length, CELL)
-        )
-    expected = file.hash or work.manifest.chunks[chunk].id
-    return keyed_id(work.spec.key, os.pread(fd, length, at)) == expected
-
-
-def _keep(work: _Work, number: int, info: os.stat_result | None) -> None:
-    file = work.manifest.files[number]
-    work.placed[number] = info
-    work.progress.add(size=file.size, files=1)
-
-
-def _tiers(work: _Work) -> tuple[list[int], list[int]]:
+def _tiers(work: Work) -> tuple[list[int], list[int]]:
     """Numbers of the files to restore, those that work needs first in the first list."""
     tiers: tuple[list[int], list[int]] = ([], [])
     for number, file in enumerate(work.manifest.files):
@@ -229,7 +112,7 @@ def _tiers(work: _Work) -> tuple[list[int], list[int]]:
     return tiers
 
 
-def _fill(work: _Work, numbers: list[int]) -> None:
+def _fill(work: Work, numbers: list[int]) -> None:
     """Restore these files: begin the big ones, then run through the stored chunks they need, pack by pack."""
     wanted: dict[int, list[tuple[int, int, int]]] = {}
     for number in numbers:
@@ -241,7 +124,7 @@ def _fill(work: _Work, numbers: list[int]) -> None:
         if file.hash and len(file.refs) == 1 and file.refs[0][0] != HOLE:
             wanted.setdefault(file.refs[0][0], []).append((number, -1, 0))
             continue
-        runs = [(run, at) for run, at in _runs_of(file) if file.refs[run][0] != HOLE]
+        runs = [(run, at) for run, at in runs_of(file) if file.refs[run][0] != HOLE]
         missing = [(run, at) for run, at in runs if (number, run) not in work.present]
         work.progress.add(size=file.size - sum(file.refs[run][2] for run, _ in missing))
         work.place.stage(number, file.size)
@@ -269,7 +152,7 @@ def _stored_runs(manifest: Manifest, wanted: Iterable[int]) -> Iterator[list[int
         yield run
 
 
-def _fetch(work: _Work, run: list[int], wanted: dict[int, list[tuple[int, int, int]]]) -> None:
+def _fetch(work: Work, run: list[int], wanted: dict[int, list[tuple[int, int, int]]]) -> None:
     chunks = work.manifest.chunks
     first = chunks[run[0]]
     end = max(chunks[number].offset + chunks[number].stored for number in run)
@@ -287,7 +170,7 @@ def _fetch(work: _Work, run: list[int], wanted: dict[int, list[tuple[int, int, i
         work.journal.append(finished)
 
 
-def _put(work: _Work, raw: memoryview, targets: list[tuple[int, int, int]]) -> list[int]:
+def _put(work: Work, raw: memoryview, targets: list[tuple[int, int, int]]) -> list[int]:
     """Write one decoded chunk to every file that uses it; return the small files this finished."""
     finished = []
     for number, run, at in targets:
@@ -314,13 +197,13 @@ def _put(work: _Work, raw: memoryview, targets: list[tuple[int, int, int]]) -> l
     return finished
 
 
-def _finish_big(work: _Work, number: int) -> None:
+def _finish_big(work: Work, number: int) -> None:
     work.placed[number] = work.place.unstage(number, work.manifest.files[number])
     work.journal.append([number])
     work.progress.add(files=1)
 
 
-def _link(work: _Work) -> None:
+def _link(work: Work) -> None:
     """Make the hard links whose file is there, and note its new lstat: linking changes its ctime."""
     for link in work.manifest.hardlinks:
         number = work.numbers[link.target]
@@ -330,7 +213,7 @@ def _link(work: _Work) -> None:
             work.placed[number] = work.place.look(link.target)
 
 
-def _save_state(work: _Work, dirs: list[DirRow]) -> None:
+def _save_state(work: Work, dirs: list[DirRow]) -> None:
     manifest = work.manifest
     packs = [Pack(row.tier, row.key, row.size, row.sha256) for row in manifest.packs]
     chunks = [Chunk(c.id, c.length, c.codec, c.stored, c.offset, packs[c.pack]) for c in manifest.chunks]
@@ -346,7 +229,7 @@ def _save_state(work: _Work, dirs: list[DirRow]) -> None:
     )
 
 
-def _frozen_files(work: _Work, chunks: list[Chunk]) -> Iterator[FrozenFile]:
+def _frozen_files(work: Work, chunks: list[Chunk]) -> Iterator[FrozenFile]:
     """What the machine will remember. A file that the user changed meanwhile is left out, and so read next time."""
     for number, file in enumerate(work.manifest.files):
         info = work.placed.get(number)
@@ -357,7 +240,7 @@ def _frozen_files(work: _Work, chunks: list[Chunk]) -> Iterator[FrozenFile]:
         yield FrozenFile(*meta, file.hash, refs, file.xattrs, info.st_ctime_ns, info.st_ino)
 
 
-def _result(work: _Work, usable_at: str) -> dict[str, Any]:
+def _result(work: Work, usable_at: str) -> dict[str, Any]:
     manifest, skipped = work.manifest, work.place.skipped
     return {
         "files": len(manifest.files) + len(manifest.hardlinks),

@@ -210,17 +210,16 @@ class Box:
 def picture(root: Path) -> dict[bytes, tuple[Any, ...]]:
     """Everything a snapshot promises to bring back, by path: kind, mode, owner, times, bytes, links, attributes."""
     found: dict[bytes, tuple[Any, ...]] = {}
-    inodes: dict[int, bytes] = {}
     top = os.fsencode(root)
     for folder, dirs, files in os.walk(top):
         dirs.sort()
         for name in [b"", *files, *[d for d in dirs if os.path.islink(os.path.join(folder, d))]]:
             path = os.path.join(folder, name) if name else folder
-            found[os.path.relpath(path, top)] = _fact(path, inodes)
+            found[os.path.relpath(path, top)] = _fact(path)
     return found
 
 
-def _fact(path: bytes, inodes: dict[int, bytes]) -> tuple[Any, ...]:
+def _fact(path: bytes) -> tuple[Any, ...]:
     info = os.lstat(path)
     kind = stat.S_IFMT(info.st_mode)
     if kind == stat.S_IFLNK:

@@ -131,7 +131,7 @@ def test_a_file_that_keeps_moving_is_reported_and_read_next_time(
     fill(box)
     log = box.workspace / "train.log"
     log.write_text("line\n")
-    real = reader._read
+    real = reader.read_up_to
 
     def write_meanwhile(fd: int, size: int) -> bytes:
         data = real(fd, size)
@@ -140,7 +140,7 @@ def test_a_file_that_keeps_moving_is_reported_and_read_next_time(
                 file.write("more\n")
         return data
 
-    monkeypatch.setattr(reader, "_read", write_meanwhile)
+    monkeypatch.setattr(reader, "read_up_to", write_meanwhile)
     assert box.freeze("s1")["changed_while_read"] == ["train.log"]
     monkeypatch.undo()
     assert box.freeze("s2", "s1")["bytes_stored_new"] > 0

@@ -300,3 +300,23 @@ def state(pid: int) -> str:
             return found
         time.sleep(0.01)
     return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_fails_the_job_and_more_room_finishes_it(box: Box, other: Box) -> None:
+    fill(box, 20)
+    frozen = box.freeze("s1")
+    small = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(other.workspace)]
+    if subprocess.run(small, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        folder = prepare(other, "t", other.thaw_spec("s1", frozen["manifest"]))
+        job("start", folder)
+        assert finish(folder)["error"]["code"] == "disk_full"
+        assert not (other.workspace / "weights.bin").exists()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(other.workspace)], check=True)
+        job("start", folder, "--again")
+        assert finish(folder)["state"] == "done"
+        assert picture(other.workspace) == picture(box.workspace)
+    finally:
+        subprocess.run(["umount", "-l", str(other.workspace)], check=True)

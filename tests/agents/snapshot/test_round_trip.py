@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tests.agents.snapshot.harness import Box, picture, serve_cloud
 
 MIB = 1 << 20
+UNREADABLE = 0o000 if os.geteuid() == 0 else 0o600
+"""Only root can read, and so freeze, a file of mode 0."""
 
 
 def same(box: Box, other: Box) -> bool:
@@ -208,7 +210,7 @@ contents = st.one_of(
               st.integers(0, 3 * MIB)),
 )  # fmt: skip
 entries = st.one_of(
-    st.tuples(st.just("file"), contents, st.sampled_from([0o644, 0o400, 0o755, 0o000])),
+    st.tuples(st.just("file"), contents, st.sampled_from([0o644, 0o400, 0o755, UNREADABLE])),
     st.tuples(st.just("link"), names, st.none()),
     st.tuples(st.just("dir"), st.none(), st.sampled_from([0o755, 0o700])),
 )

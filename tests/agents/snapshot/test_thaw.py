@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.snapshot import place, thaw
+from agents.snapshot import place, resume, thaw
 from agents.snapshot.errors import SnapshotError
 from tests.agents.snapshot.harness import Box, Cloud, picture
 
@@ -164,7 +164,7 @@ def test_after_a_restart_finished_files_are_proven_again(
     torn.write_bytes(b"\0" * info.st_size)
     os.utime(torn, ns=(0, info.st_mtime_ns))
     (other.workspace / "src" / "m2.py").write_text("the user's work")
-    monkeypatch.setattr(thaw, "boot_id", lambda: "another boot")
+    monkeypatch.setattr(resume, "boot_id", lambda: "another boot")
     other.thaw(frozen)
     assert torn.read_bytes() == (box.workspace / "src" / "m1.py").read_bytes()
     assert (other.workspace / "src" / "m2.py").read_text() == "the user's work"
