@@ -1,0 +1,317 @@
+"""Every step of a wake: what it plans, and every way it can conclude."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hibernation.domain.effects import (
+    InstallAgent,
+    JobSeen,
+    Launch,
+    Launched,
+    ListMachines,
+    MachinesSeen,
+    OffersSeen,
+    Ok,
+    Reach,
+    RunThaw,
+    SearchOffers,
+)
+from hibernation.domain.errors import (
+    BoxUnreachable,
+    HostKeyChanged,
+    OfferGone,
+    ProviderRefused,
+    ProviderUnavailable,
+)
+from hibernation.domain.facts import Facts, MachineFacts
+from hibernation.domain.lifecycle import conclude, plan
+from hibernation.domain.offers import OfferFilter
+from hibernation.domain.outcomes import (
+    Finish,
+    ForgetMachine,
+    Go,
+    IntendMachine,
+    Perform,
+    SetMachine,
+    SetStatus,
+    Wait,
+)
+from hibernation.domain.states import EventType, InstanceStatus, MachineState
+from tests.hibernation.domain.factories import a_machine, ago, an_offer, events, waking
+
+S, M = InstanceStatus, MachineState
+NOTHING = MachinesSeen({}, frozenset())
+LONG_AGO = ago(hours=1)
+
+
+def intended(**changes: Any) -> MachineFacts:
+    plain: dict[str, Any] = {
+        "state": M.INTENDED,
+        "intended_at": ago(seconds=5),
+        "contract_id": None,
+        "first_beat_at": None,
+    }
+    return a_machine(**{**plain, **changes})
+
+
+def rented(step: str, **changes: Any) -> Facts:
+    """A wake whose machine is rented and not yet heard."""
+    machine = a_machine(state=M.LAUNCHED, first_beat_at=None)
+    return waking(step, **{"machine": machine, **changes})
+
+
+def finished(outcome: object, code: str) -> Finish:
+    assert isinstance(outcome, Finish)
+    assert outcome.error_code == code
+    return outcome
+
+
+def rejected(outcome: object) -> Go:
+    assert isinstance(outcome, Go)
+    assert outcome.step == "choose"
+    assert ForgetMachine() in outcome.changes
+    assert events(outcome.changes) == [EventType.MACHINE_REJECTED]
+    return outcome
+
+
+def test_choose_searches_for_what_is_wanted() -> None:
+    want = OfferFilter(region="EU")
+    assert plan(waking("choose", want=want)) == Perform(SearchOffers(want))
+
+
+@pytest.mark.parametrize("state", [M.INTENDED, M.LAUNCHED])
+def test_choose_does_not_look_further_when_a_machine_is_under_way(state: MachineState) -> None:
+    assert plan(waking("choose", machine=intended(state=state))) == Go("launch")
+
+
+def test_the_chosen_offer_is_launched() -> None:
+    outcome = conclude(waking("choose", offer=None), OffersSeen((an_offer(),)))
+    assert isinstance(outcome, Go)
+    assert outcome.step == "launch"
+    assert events(outcome.changes) == [EventType.OFFER_SELECTED]
+    assert outcome.memo is not None
+    assert outcome.memo.offer == an_offer()
+
+
+def test_a_host_that_disappointed_is_not_chosen() -> None:
+    assert isinstance(conclude(waking("choose", avoid_hosts=("host-1",)), OffersSeen((an_offer(),))), Wait)
+
+
+@pytest.mark.parametrize("reply", [OffersSeen(()), ProviderUnavailable()])
+def test_without_an_offer_it_waits_and_then_says_what_to_relax(reply: Any) -> None:
+    wait = conclude(waking("choose"), reply)
+    assert isinstance(wait, Wait)
+    assert wait.failed
+    want = OfferFilter(gpu_type="H100")
+    outcome = finished(conclude(waking("choose", entered_at=LONG_AGO, want=want), reply), "no_offer")
+    assert "GPU H100" in outcome.error
+    assert SetStatus(S.FAILED) in outcome.changes
+
+
+def test_a_launch_commits_its_intent_first() -> None:
+    planned = plan(waking("launch", attempt=0, looking=True))
+    assert isinstance(planned, Perform)
+    assert planned.effect == Launch("", an_offer())
+    assert planned.changes == (IntendMachine(an_offer()),)
+    assert planned.memo is not None
+    assert (planned.memo.attempt, planned.memo.looking) == (1, False)
+
+
+def test_a_second_visit_looks_for_the_label_and_never_launches() -> None:
+    planned = plan(waking("launch", machine=intended()))
+    assert isinstance(planned, Perform)
+    assert planned.effect == ListMachines()
+    assert planned.memo is not None
+    assert planned.memo.looking
+
+
+def test_a_launched_machine_is_reached_and_a_lost_offer_chosen_again() -> None:
+    assert plan(rented("launch")) == Go("reach")
+    assert plan(waking("launch", offer=None)) == Go("choose")
+
+
+@pytest.mark.parametrize("reply", [Launched("c7"), MachinesSeen({"dumont-1-1-1": "c7"}, frozenset({"c7"}))])
+def test_a_machine_answered_or_found_by_its_label_is_ours(reply: Any) -> None:
+    outcome = conclude(waking("launch", machine=intended()), reply)
+    assert isinstance(outcome, Go)
+    assert outcome.step == "reach"
+    assert outcome.changes[0] == SetMachine(M.LAUNCHED, "c7")
+    assert events(outcome.changes) == [EventType.MACHINE_LAUNCHED]
+
+
+def test_a_refused_launch_takes_the_next_offer() -> None:
+    outcome = rejected(conclude(waking("launch", machine=intended()), OfferGone("taken")))
+    assert outcome.changes[0] == SetMachine(M.VOID, reason="taken")
+    assert outcome.memo is not None
+    assert (outcome.memo.offer, outcome.memo.avoid_hosts) == (None, ("host-1",))
+
+
+def test_a_refused_list_is_not_a_refused_launch() -> None:
+    facts = waking("launch", machine=intended(), looking=True)
+    assert isinstance(conclude(facts, ProviderRefused()), Wait)
+
+
+def test_an_unclear_launch_is_looked_for_and_then_abandoned() -> None:
+    assert isinstance(conclude(waking("launch", machine=intended()), ProviderUnavailable()), Wait)
+    assert isinstance(conclude(waking("launch", machine=intended()), NOTHING), Wait)
+    late = waking("launch", machine=intended(intended_at=ago(seconds=31)))
+    outcome = rejected(conclude(late, NOTHING))
+    assert isinstance(outcome.changes[0], SetMachine)
+    assert outcome.changes[0].state is M.ABANDONED
+
+
+def test_an_unclear_launch_is_not_abandoned_without_a_list() -> None:
+    late = waking("launch", machine=intended(intended_at=LONG_AGO))
+    assert isinstance(conclude(late, ProviderUnavailable()), Wait)
+
+
+def test_launches_are_bounded() -> None:
+    outcome = finished(
+        conclude(waking("launch", machine=intended(), attempt=5), OfferGone()), "machines_exhausted"
+    )
+    assert [c.state for c in outcome.changes if isinstance(c, SetMachine)] == [M.VOID]
+
+
+def test_a_machine_is_reached_then_gets_its_agent_then_its_workspace() -> None:
+    assert plan(rented("reach")) == Perform(Reach("c1"))
+    reached = conclude(rented("reach"), Ok())
+    assert isinstance(reached, Go)
+    assert reached.step == "install"
+    assert plan(rented("install")) == Perform(InstallAgent())
+    assert conclude(rented("install"), Ok()) == Go("thaw")
+    assert plan(rented("thaw")) == Perform(RunThaw())
+
+
+def test_without_a_snapshot_there_is_nothing_to_thaw() -> None:
+    assert conclude(rented("install", snapshot=None), Ok()) == Go("confirm")
+    assert plan(rented("thaw", snapshot=None)) == Go("confirm")
+
+
+@pytest.mark.parametrize("step", ["reach", "install", "thaw"])
+def test_a_machine_that_does_not_answer_is_tried_and_then_rejected(step: str) -> None:
+    wait = conclude(rented(step), BoxUnreachable())
+    assert isinstance(wait, Wait)
+    assert wait.failed
+    outcome = rejected(conclude(rented(step, entered_at=LONG_AGO), BoxUnreachable("dead")))
+    assert outcome.changes[0] == SetMachine(M.DESTROYING, reason="dead")
+    assert outcome.memo is not None
+    assert outcome.memo.avoid_hosts == ("host-1",)
+
+
+def test_a_changed_host_key_rejects_the_machine_at_once() -> None:
+    rejected(conclude(rented("reach"), HostKeyChanged()))
+
+
+def test_rejections_are_bounded_and_send_the_last_machine_away() -> None:
+    outcome = finished(conclude(rented("reach", attempt=5), HostKeyChanged()), "machines_exhausted")
+    assert [c.state for c in outcome.changes if isinstance(c, SetMachine)] == [M.DESTROYING]
+
+
+def test_a_running_thaw_is_looked_at_again() -> None:
+    wait = conclude(rented("thaw"), JobSeen("running", {"files_done": 2}))
+    assert isinstance(wait, Wait)
+    assert wait.progress == {"files_done": 2}
+
+
+def test_a_finished_thaw_is_told() -> None:
+    outcome = conclude(rented("thaw"), JobSeen("done", result={"files": 4}))
+    assert isinstance(outcome, Go)
+    assert outcome.step == "confirm"
+    assert events(outcome.changes) == [EventType.RESTORED]
+
+
+def test_a_full_disk_rejects_the_machine() -> None:
+    rejected(conclude(rented("thaw"), JobSeen("failed", error_code="disk_full")))
+
+
+def test_a_copy_that_is_wrong_is_wrong_everywhere() -> None:
+    reply = JobSeen("failed", error_code="snapshot_unproven", error="pack 3")
+    finished(conclude(rented("thaw"), reply), "snapshot_unproven")
+
+
+@pytest.mark.parametrize("state", ["failed", "died", "done"])
+def test_a_failed_thaw_is_started_again_and_then_the_machine_rejected(state: str) -> None:
+    wait = conclude(rented("thaw"), JobSeen(state))
+    assert isinstance(wait, Wait)
+    assert wait.memo is not None
+    assert wait.memo.job_failures == 1
+    rejected(conclude(rented("thaw", job_failures=3), JobSeen(state)))
+
+
+def test_the_first_heartbeat_ends_the_wake() -> None:
+    outcome = finished(plan(rented("confirm", machine=a_machine(state=M.LAUNCHED))), "")
+    assert outcome.changes[:2] == (SetMachine(M.ACTIVE), SetStatus(S.RUNNING))
+    assert events(outcome.changes) == [EventType.WOKE]
+    assert outcome.result == {"success": True, "snapshot_restored": True, "time_taken": 20.0}
+
+
+def test_a_fresh_workspace_is_registered() -> None:
+    facts = rented("confirm", machine=a_machine(state=M.LAUNCHED), snapshot=None)
+    assert events(finished(plan(facts), "").changes) == [EventType.REGISTERED]
+
+
+def test_a_silent_agent_is_waited_for_then_installed_again_then_the_machine_rejected() -> None:
+    assert isinstance(plan(rented("confirm")), Wait)
+    again = plan(rented("confirm", entered_at=LONG_AGO))
+    assert isinstance(again, Go)
+    assert again.step == "install"
+    assert again.memo is not None
+    assert again.memo.reinstalled
+    rejected(plan(rented("confirm", entered_at=LONG_AGO, reinstalled=True)))
+
+
+def test_confirm_has_no_effect_to_conclude() -> None:
+    with pytest.raises(AssertionError):
+        conclude(rented("confirm"), Ok())
+
+
+@pytest.mark.parametrize("state", [M.LOST, M.DESTROYING, M.DESTROYED])
+@pytest.mark.parametrize("step", ["launch", "reach", "install", "thaw", "confirm"])
+def test_a_machine_that_is_gone_is_replaced(step: str, state: MachineState) -> None:
+    outcome = rejected(plan(rented(step, machine=a_machine(state=state))))
+    assert not any(isinstance(change, SetMachine) for change in outcome.changes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(S.HIBERNATED, S.HIBERNATED), (S.DELETED, S.DELETED), (S.FAILED, S.FAILED), (S.PROVISIONING, S.FAILED)],
+)
+def test_a_cancelled_wake_goes_back_and_sends_its_machine_away(
+    before: InstanceStatus, after: InstanceStatus
+) -> None:
+    outcome = finished(plan(rented("thaw", cancel_reason="cancelled", status_before=before)), "cancelled")
+    assert outcome.cancelled
+    assert [c.state for c in outcome.changes if isinstance(c, SetMachine)] == [M.DESTROYING]
+    assert SetStatus(after) in outcome.changes
+    assert events(outcome.changes) == [EventType.OPERATION_CANCELLED]
+
+
+def test_a_cancelled_wake_without_a_machine_just_ends() -> None:
+    outcome = finished(plan(waking("choose", cancel_reason="cancelled")), "cancelled")
+    assert outcome.changes[0] == SetStatus(S.HIBERNATED)
+
+
+def test_a_wake_past_its_deadline_fails() -> None:
+    outcome = finished(plan(rented("reach", deadline_at=ago(seconds=1))), "deadline")
+    assert events(outcome.changes) == [EventType.FAILED]
+
+
+@pytest.mark.parametrize("changes", [{"cancel_reason": "cancelled"}, {"deadline_at": ago(seconds=1)}])
+def test_a_launch_in_doubt_is_cleared_up_before_anything_is_given_up(changes: dict[str, Any]) -> None:
+    planned = plan(waking("launch", machine=intended(), **changes))
+    assert isinstance(planned, Perform)
+    assert planned.effect == ListMachines()
+
+
+def test_a_machine_just_rented_is_recorded_even_if_the_wake_was_cancelled_meanwhile() -> None:
+    outcome = conclude(waking("launch", machine=intended(), cancel_reason="cancelled"), Launched("c7"))
+    assert SetMachine(M.LAUNCHED, "c7") in outcome.changes
+
+
+@pytest.mark.parametrize("step", ["choose", "thaw"])
+def test_a_reply_of_another_kind_is_a_programming_error(step: str) -> None:
+    with pytest.raises(TypeError):
+        conclude(rented(step), Ok())
