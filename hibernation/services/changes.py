@@ -131,12 +131,17 @@ class Applier:
             snapshot = self.operation.snapshot = Snapshot.objects.create(
                 name=self._snapshot_name(),
                 instance=self.instance,
-                parent=self.instance.snapshot,
+                parent=self._latest_frozen(),
                 created_at=self.now,
             )
         snapshot.state, snapshot.round = SnapshotState.WRITING, round_
         snapshot.frozen_at = snapshot.verified_at = None
         snapshot.save(update_fields=["state", "round", "frozen_at", "verified_at"])
+
+    def _latest_frozen(self) -> Snapshot | None:
+        """What the box last froze whole, or was restored from; also where that hibernation was vetoed later."""
+        whole = [SnapshotState.FROZEN, SnapshotState.VERIFIED]
+        return self.instance.snapshots.filter(state__in=whole).order_by("-id").first()
 
     def _snapshot_name(self) -> str:
         """The guide's form: vast_12345_hibernate_1734441600."""

@@ -74,10 +74,18 @@ def quiesce(context: Context) -> Reply:
 def run_freeze(context: Context, round_: int) -> Reply:
     job = f"{context.snapshot.name}-{round_}-{load_memo(context.operation.memo).job_failures}"
     spec = _spec(context, "freeze", job) | {
-        "parent": context.snapshot.parent.name if context.snapshot.parent else None,
+        "parent": _parent(context, round_),
         "exclude": [],
     }
     return _run(context, job, spec, _freeze_result)
+
+
+def _parent(context: Context, round_: int) -> str | None:
+    """The snapshot that the box's state file must speak of to be built upon; any other is read in full."""
+    if round_ > 0:
+        return context.snapshot.name
+    parent = context.snapshot.parent
+    return parent.name if parent is not None else None
 
 
 def run_thaw(context: Context) -> Reply:
