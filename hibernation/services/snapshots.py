@@ -9,6 +9,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from hibernation.domain.errors import Conflict, NotFound
 from hibernation.domain.states import OperationKind, OperationState, SnapshotState
@@ -87,8 +88,11 @@ def issue_downloads(token: AgentToken, snapshot_name: str, keys: Sequence[str]) 
     """Signed, expiring URLs to read objects of one snapshot of this machine's own instance."""
     machine = _machine(token)
     snapshot = _snapshot(machine, snapshot_name)
-    allowed = set(snapshot.packs.filter(key__in=keys).values_list("key", flat=True))
-    allowed.add(snapshot.manifest_key)
+    # The manifest's key is the machine's word: what was not issued to its own instance it may not read.
+    own = Pack.objects.filter(
+        Q(snapshots=snapshot) | Q(key=snapshot.manifest_key), instance=snapshot.instance
+    )
+    allowed = set(own.filter(key__in=keys).values_list("key", flat=True))
     missing = [key for key in keys if key not in allowed]
     if missing:
         raise NotFound(f"{snapshot_name} has no object {missing[0]!r}.")

@@ -28,6 +28,7 @@ def verify(context: Context) -> Reply:
     """
     snapshot, key = context.snapshot, workspace_key(OWNER)
     store = get_store()
+    _check_manifest_issued(snapshot)
     manifest = read_manifest(store, manifest_ref(snapshot), key)
     check_manifest_complete(manifest)
     packs = _known_packs(snapshot, manifest)
@@ -54,6 +55,19 @@ def manifest_ref(snapshot: Snapshot) -> ManifestRef:
         sha256=snapshot.manifest_sha256,
         id=snapshot.manifest_id,
     )
+
+
+def _check_manifest_issued(snapshot: Snapshot) -> None:
+    """The machine names its manifest; only one whose upload we signed for this instance is the machine's own."""
+    issued = Pack.objects.filter(
+        instance=snapshot.instance,
+        kind="manifest",
+        key=snapshot.manifest_key,
+        size=snapshot.manifest_size,
+        sha256=snapshot.manifest_sha256,
+    )
+    if not issued.exists():
+        raise SnapshotUnproven(f"manifest {snapshot.manifest_key} was never issued to this instance")
 
 
 def _known_packs(snapshot: Snapshot, manifest: Manifest) -> dict[str, Pack]:
