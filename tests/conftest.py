@@ -1,0 +1,37 @@
+"""Fixtures that need the database. Django is imported only when one is used, so that the rest runs without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from django.test import Client
+    from pytest_django import Settings
+
+    from tests.hibernation.services.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, db: None) -> Iterator[World]:
+    """A provider, boxes and a store in memory and in a folder; nothing is sent to a broker."""
+    from hibernation.snapshots.registry import get_store
+    from tests.hibernation.services.world import make_world
+
+    yield make_world(tmp_path, monkeypatch, settings)
+    get_store.cache_clear()
+
+
+@pytest.fixture
+def api(db: None) -> Client:
+    """A client with the token of a user named ana."""
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    from hibernation.services.tokens import create_api_token
+
+    token = create_api_token(User.objects.create_user("ana"), "test")
+    return Client(headers={"Authorization": f"Bearer {token}"})

@@ -1,0 +1,140 @@
+"""A machine in a folder: the project's own freeze and thaw run in this process, on a store in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from agents.snapshot.errors import SnapshotError
+from agents.snapshot.freeze import freeze
+from agents.snapshot.progress import Progress
+from agents.snapshot.spec import FreezeSpec, parse_spec
+from agents.snapshot.thaw import thaw
+from hibernation.box.jobs import DirtyReport, JobError, JobProgress
+from hibernation.domain.errors import BoxUnreachable
+from hibernation.models import Instance, Pack
+from hibernation.services.clock import db_now
+
+
+@dataclass
+class FolderTransfer:
+    """Stores and reads objects directly, and notes what it stored: the rows are written by the test's own thread."""
+
+    root: Path
+    instance_id: str
+    stored: list[dict[str, Any]] = field(default_factory=list)
+
+    def upload(self, kind: str, tier: int, parts: Sequence[bytes], size: int, sha256: str) -> str:
+        key = f"{self.instance_id}/{kind}s/{secrets.token_hex(16)}"
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"".join(parts))
+        self.stored.append({"key": key, "kind": kind, "tier": tier, "size": size, "sha256": sha256})
+        return key
+
+    def prepare(self, keys: Sequence[str]) -> None:
+        pass
+
+    def download(self, key: str, start: int, size: int) -> bytes:
+        path = self.root / key
+        data = path.read_bytes()[start : start + size] if path.exists() else b""
+        if len(data) != size:
+            raise SnapshotError("snapshot_unproven", f"{key} is missing or short")
+        return data
+
+
+@dataclass
+class FakeBox:
+    """What runs on one machine. Every method is what a function of ``hibernation.box`` is replaced by.
+
+    ``before_job``: progress to answer before the job really runs. ``changes``: entries the coming fences find
+    changed. ``gpu``: utilization at the last look.
+    """
+
+    home: Path
+    store_root: Path
+    log: list[str]
+    instance_id: str = ""
+    token: str = ""
+    seq: int = 0
+    reports: bool = True
+    unreachable: bool = False
+    gpu: tuple[float | None, ...] = (0.0,)
+    before_job: list[JobProgress] = field(default_factory=list)
+    changes: list[int] = field(default_factory=list)
+    jobs: dict[str, JobProgress] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.workspace.mkdir(parents=True, exist_ok=True)
+        (self.home / ".dumont").mkdir(exist_ok=True)
+
+    @property
+    def workspace(self) -> Path:
+        return self.home / "workspace"
+
+    def run(self, command: str, *, timeout: float, input: str | None = None) -> str:
+        if self.unreachable:
+            raise BoxUnreachable("nobody answers")
+        return ""
+
+    @contextmanager
+    def connected(self) -> Iterator[FakeBox]:
+        self.run("true", timeout=1)
+        yield self
+
+    def install(self, instance_id: str, token: str) -> None:
+        self.run("true", timeout=1)
+        self.log.append("install")
+        self.instance_id, self.token, self.seq = instance_id, token, 0
+        (self.home / ".dumont" / "token").write_text(token)
+
+    def start_job(self, job: str, spec: Mapping[str, Any]) -> JobProgress:
+        if self.before_job:
+            return replace(self.before_job.pop(0), job=job)
+        if job not in self.jobs:
+            self.log.append(f"{spec['kind']} {job}")
+            self.jobs[job] = self._work(job, spec)
+        return self.jobs[job]
+
+    def job_status(self, job: str) -> JobProgress:
+        if self.before_job:
+            return replace(self.before_job.pop(0), job=job)
+        return self.jobs.get(job, JobProgress(job, "", "unknown"))
+
+    def _work(self, job: str, spec: Mapping[str, Any]) -> JobProgress:
+        home = str(self.home)
+        local = {k: v.replace("~", home) if k.endswith("_file") else v for k, v in spec.items()}
+        parsed = parse_spec(local)
+        folder = self.home / ".dumont" / "jobs" / job
+        folder.mkdir(parents=True, exist_ok=True)
+        transfer = FolderTransfer(self.store_root, self.instance_id)
+        progress = Progress(folder / "progress.json", job, str(spec["kind"]))
+        work: Any = freeze if isinstance(parsed, FreezeSpec) else thaw
+        try:
+            result = work(parsed, folder, progress, transfer)
+        except SnapshotError as error:
+            return JobProgress(job, str(spec["kind"]), "failed", error=JobError(error.code, str(error)))
+        self._announce(transfer)
+        return JobProgress(job, str(spec["kind"]), "done", result=result)
+
+    def _announce(self, transfer: FolderTransfer) -> None:
+        instance, now = Instance.objects.get(pk=self.instance_id), db_now()
+        Pack.objects.bulk_create(Pack(instance=instance, created_at=now, **row) for row in transfer.stored)
+
+    def dirty(self) -> DirtyReport:
+        changed = self.changes.pop(0) if self.changes else 0
+        return DirtyReport(changed > 0, changed, ("notes.txt",) if changed else ())
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """The files below ``folder`` with the hash of their bytes."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
