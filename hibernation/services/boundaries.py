@@ -17,7 +17,7 @@ _TICK = 0.01
 
 
 class Boundary(StrEnum):
-    """``claimed``: before the effect. ``performed``: after it, nothing settled. ``settled``: before the next message."""
+    """``claimed``: before the effect. ``performed``: after it, unsettled. ``settled``: before the next message."""
 
     CLAIMED = "claimed"
     PERFORMED = "performed"
