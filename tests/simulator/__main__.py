@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 
 from tests.simulator.mutants import MUTANTS, infected
-from tests.simulator.simulation import STEPS, Report, Simulation
+from tests.simulator.scenario import STEPS
+from tests.simulator.simulation import Report, Simulation
 
 
 def main(arguments: list[str]) -> int:

@@ -241,8 +241,10 @@ def i15_every_accepted_command_has_ended(sim: Simulation) -> str | None:
     for operation in sim.db.operations.values():
         if not operation.over:
             return f"operation {operation.id} ({operation.kind}) stays {operation.state} in {operation.step}"
-        if operation.kind is OperationKind.WAKE and operation.error_code == "superseded":
-            return f"wake {operation.id} waited for a hibernation and was dropped"
+        newest = max(o.id for o in sim.db.operations.values() if o.instance_id == operation.instance_id)
+        dropped = operation.kind is OperationKind.WAKE and operation.error_code == "superseded"
+        if dropped and operation.id == newest:
+            return f"wake {operation.id} waited for a hibernation and was dropped for nothing"
     return None
 
 

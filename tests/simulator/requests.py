@@ -39,21 +39,35 @@ class SentBeat:
 class Requests:
     def __init__(self, writer: Writer) -> None:
         self.writer, self.db, self.clock, self.witness = writer, writer.db, writer.clock, writer.witness
-        self.accepted: list[int] = []
 
     def ask(self, instance_id: int, kind: OperationKind, *, forced: bool = True) -> OperationRow | None:
         """The operation that answers this command: started, queued or already there; ``None`` is a conflict."""
-        running, queued = self.db.running(instance_id), self.db.queued(instance_id)
+        running = self.db.running(instance_id)
         if running is None:
             return self._ask_idle(instance_id, kind, forced)
-        if running.kind is kind or queued is not None:
-            same = running if running.kind is kind else queued
-            return same if same is not None and same.kind is kind else None
+        turning_back = running.step == "release" or running.cancel_reason != ""
+        if running.kind is kind and not (kind is OperationKind.HIBERNATE and turning_back):
+            self._drop_queued(instance_id)
+            running.forced = running.forced or forced
+            return running
         if kind is OperationKind.WAKE and running.point_of_no_return_at is None:
             running.cancel_reason = running.cancel_reason or "superseded"
+        return self._queue(instance_id, kind, forced)
+
+    def _queue(self, instance_id: int, kind: OperationKind, forced: bool) -> OperationRow:
+        """At most one waits: the same kind is answered, another kind gives way to the newer wish."""
+        waiting = self.db.queued(instance_id)
+        if waiting is not None and waiting.kind is kind:
+            return waiting
+        self._drop_queued(instance_id)
         operation = self._new(instance_id, kind, forced)
         self._emit(EventType.OPERATION_QUEUED, "waits for the operation in flight", operation)
         return operation
+
+    def _drop_queued(self, instance_id: int) -> None:
+        waiting = self.db.queued(instance_id)
+        if waiting is not None:
+            self.supersede(waiting)
 
     def cancel(self, operation: OperationRow) -> None:
         if operation.state is OperationState.RUNNING and operation.point_of_no_return_at is None:
@@ -186,7 +200,6 @@ class Requests:
         first = lifecycle.CHAINS[kind][0]
         operation = OperationRow(number, instance_id, kind, OperationState.QUEUED, first, now, forced)
         self.db.operations[number] = operation
-        self.accepted.append(number)
         self.db.commits += 1
         return operation
 

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 
-from hibernation.domain.facts import Limits
-from hibernation.domain.idle import IdleState, Policy
+from hibernation.domain.idle import IdleState
 from hibernation.domain.states import (
     InstanceStatus,
     MachineState,
@@ -21,49 +20,19 @@ from tests.simulator.invariants import ALWAYS, IN_THE_END, TERMINAL_EVENTS, UP
 from tests.simulator.reconciler import Reconciler
 from tests.simulator.requests import Requests, change_threshold
 from tests.simulator.rows import Database, EventRow, InstanceRow
+from tests.simulator.scenario import (
+    INSTANCES,
+    LIMITS,
+    NAMES,
+    POLICY,
+    QUIET_AT_LEAST,
+    QUIET_AT_MOST,
+    QUIET_ROUND,
+    WEIGHTS,
+    WORKERS,
+)
 from tests.simulator.transitions import Writer
 from tests.simulator.world import World
-
-INSTANCES = 3
-WORKERS = 3
-POLICY = Policy(pause_after=timedelta(seconds=60), delete_after=timedelta(minutes=4))
-LIMITS = Limits(
-    quiesce=timedelta(seconds=40),
-    freeze_unreachable=timedelta(seconds=60),
-    verify_unavailable=timedelta(seconds=60),
-    fence=timedelta(seconds=60),
-    fence_holds=timedelta(seconds=30),
-    confirm_alarm=timedelta(seconds=60),
-    release=timedelta(seconds=20),
-    choose=timedelta(minutes=2),
-    reach=timedelta(seconds=60),
-    install=timedelta(seconds=60),
-    thaw_unreachable=timedelta(seconds=60),
-    first_beat=timedelta(seconds=40),
-    lease=timedelta(seconds=45),
-)
-ACTIONS = (
-    ("work", 60),
-    ("pass_time", 14),
-    ("beats", 14),
-    ("hear", 16),
-    ("write", 10),
-    ("turn_gpu", 2),
-    ("tick", 6),
-    ("sweep", 6),
-    ("reconcile", 9),
-    ("command", 2),
-    ("harm", 0.5),
-    ("foreign", 0.15),
-    ("flush", 0.15),
-    ("suspend", 0.08),
-    ("config", 0.1),
-)
-NAMES, WEIGHTS = [name for name, _ in ACTIONS], [weight for _, weight in ACTIONS]
-STEPS = 3000
-"""Steps with faults in one simulation: a quarter of an hour of its time, and then the quiet phase."""
-QUIET_ROUND, QUIET_AT_LEAST, QUIET_AT_MOST = 2.0, 240.0, 5400.0
-
 
 Begin = Callable[[], Iterator[str] | None]
 

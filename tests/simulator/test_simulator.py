@@ -6,7 +6,8 @@ import pytest
 
 from tests.simulator.__main__ import main
 from tests.simulator.mutants import MUTANTS, infected
-from tests.simulator.simulation import STEPS, Simulation
+from tests.simulator.scenario import STEPS
+from tests.simulator.simulation import Simulation
 
 SEEDS = 150
 MUTANT_SEEDS = 250
