@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -172,6 +172,7 @@ def _file_reading(instance: Instance, heartbeat: Heartbeat, now: datetime) -> No
     moment = heartbeat.taken_at if heartbeat.beat.spooled else now
     if not now - SPOOL_HORIZON <= moment <= now + timedelta(minutes=5):
         return
+    moment = moment.astimezone(UTC)
     used = heartbeat.gpu_utilization
     value = UNKNOWN if used is None else round(used)
     slots = [UNKNOWN] * 60

@@ -22,23 +22,24 @@ def sweep() -> int:
     return _all(_hibernate_due) + _all(_delete_due)
 
 
-def _all(batch: Callable[[], int]) -> int:
+def _all(batch: Callable[[], list[bool]]) -> int:
+    """Batches until one is not full. A row that was looked at and let be counts as taken, not as changed."""
     total = 0
     while True:
-        changed = batch()
-        total += changed
-        if changed < BATCH:
+        taken = batch()
+        total += sum(taken)
+        if len(taken) < BATCH:
             return total
 
 
 @transaction.atomic
-def _hibernate_due() -> int:
+def _hibernate_due() -> list[bool]:
     """Rows are taken under their lock and judged there, so a heartbeat that turned busy a moment ago wins."""
     now = db_now()
     due = Instance.objects.select_for_update(no_key=True, of=("self",), skip_locked=True).filter(
         hibernate_due_at__lte=now, status=InstanceStatus.IDLE
     )
-    return sum(_hibernate(instance, now) for instance in due.order_by("hibernate_due_at")[:BATCH])
+    return [_hibernate(instance, now) for instance in due.order_by("hibernate_due_at")[:BATCH]]
 
 
 def _hibernate(instance: Instance, now: datetime) -> bool:
@@ -64,12 +65,12 @@ def _hibernate(instance: Instance, now: datetime) -> bool:
 
 
 @transaction.atomic
-def _delete_due() -> int:
+def _delete_due() -> list[bool]:
     now = db_now()
     due = Instance.objects.select_for_update(no_key=True, of=("self",), skip_locked=True).filter(
         delete_due_at__lte=now, status=InstanceStatus.HIBERNATED
     )
-    return sum(_delete(instance, now) for instance in due.order_by("delete_due_at")[:BATCH])
+    return [_delete(instance, now) for instance in due.order_by("delete_due_at")[:BATCH]]
 
 
 def _delete(instance: Instance, now: datetime) -> bool:

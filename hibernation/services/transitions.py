@@ -107,7 +107,7 @@ def set_machine(
 
 
 def _count_usage(machine: Machine, old: MachineState, state: MachineState, now: datetime) -> None:
-    if old is MachineState.LOST and state not in _ENDS_USAGE:
+    if old in _ENDS_USAGE and state not in _ENDS_USAGE:
         # It was not gone: the interval that was closed too early goes on.
         UsageInterval.objects.filter(machine=machine).update(ended_at=None)
     if state in _STARTS_USAGE:
