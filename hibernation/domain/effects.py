@@ -17,9 +17,13 @@ class Quiesce:
 
 @dataclass(frozen=True, slots=True)
 class RunFreeze:
-    """Start the freeze on the box unless it runs or has finished, and look how far it is. Repeatable."""
+    """Start the freeze on the box unless it runs or has ended, and look how far it is. Repeatable.
+
+    ``again``: one that ended badly goes on where it stopped.
+    """
 
     round: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ class InstallAgent:
 
 @dataclass(frozen=True, slots=True)
 class RunThaw:
-    """Start the restore on the box unless it runs or has finished, and look how far it is. Repeatable."""
+    """Start the restore on the box unless it runs or has ended, and look how far it is; ``again`` as above."""
+
+    again: bool = False
 
 
 Effect = (

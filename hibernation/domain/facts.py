@@ -39,7 +39,7 @@ class Limits:
 class Memo:
     """What an operation carries from step to step. Stored as JSON on its row.
 
-    ``paused``: a fence may have paused writers. ``looking``: the launch is in doubt and its label is looked for.
+    ``restart``: the job on the box ended badly and is to go on. ``paused``: a fence may have paused writers. ``looking``: the launch is in doubt and its label is looked for.
     """
 
     round: int = 0
@@ -47,6 +47,7 @@ class Memo:
     redestroy: bool = False
     alarmed: bool = False
     job_failures: int = 0
+    restart: bool = False
     offer: Offer | None = None
     avoid_hosts: tuple[str, ...] = ()
     attempt: int = 0

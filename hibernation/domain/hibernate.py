@@ -76,6 +76,11 @@ def look_again(facts: Facts, why: str) -> Wait:
     return Wait(poll_seconds(facts.operation.waits), why)
 
 
+def restarted(memo: Memo) -> Memo | None:
+    """The memo once its wish to restart a job is granted; ``None`` where it had none."""
+    return replace(memo, restart=False) if memo.restart else None
+
+
 def doubt(facts: Facts) -> tuple[str, str] | None:
     """Why this hibernation must not go on, or ``None``. Asked before each step and again at the last moment."""
     operation = facts.operation
@@ -111,7 +116,9 @@ def _plan_freeze(facts: Facts) -> Plan:
     round_ = facts.operation.memo.round
     snapshot = facts.snapshot
     begun = snapshot is not None and snapshot.round == round_ and snapshot.state is SnapshotState.WRITING
-    return Perform(RunFreeze(round_), () if begun else (BeginSnapshot(round_),))
+    memo = facts.operation.memo
+    changes = () if begun else (BeginSnapshot(round_),)
+    return Perform(RunFreeze(round_, again=memo.restart), changes, restarted(memo))
 
 
 def _conclude_freeze(facts: Facts, reply: Reply) -> Outcome:
@@ -127,7 +134,7 @@ def _conclude_freeze(facts: Facts, reply: Reply) -> Outcome:
     if failures > facts.limits.freeze_restarts or reply.error_code == "cancelled":
         reason = f"the snapshot failed on the machine: {reply.error or reply.state}"
         return abort(facts, reply.error_code or "freeze_failed", reason, SnapshotFailed(reason))
-    memo = replace(facts.operation.memo, job_failures=failures)
+    memo = replace(facts.operation.memo, job_failures=failures, restart=True)
     return Wait(retry_seconds(failures), reply.error or "the snapshot process died", memo=memo, failed=True)
 
 
@@ -180,7 +187,7 @@ def _conclude_fence(facts: Facts, reply: Reply) -> Outcome:
     if memo.round + 1 >= facts.limits.fence_rounds:
         named = ", ".join(reply.sample[:3])
         return abort(facts, "workspace_busy", f"the workspace keeps changing ({named})")
-    return Go("freeze", memo=replace(memo, round=memo.round + 1, job_failures=0))
+    return Go("freeze", memo=replace(memo, round=memo.round + 1, job_failures=0, restart=False))
 
 
 def _plan_destroy(facts: Facts) -> Plan:

@@ -25,7 +25,7 @@ from hibernation.domain.effects import (
 )
 from hibernation.domain.errors import DumontError, HostKeyChanged, ProviderRefused
 from hibernation.domain.facts import Facts
-from hibernation.domain.hibernate import again, look_again, machine_of, overdue
+from hibernation.domain.hibernate import again, look_again, machine_of, overdue, restarted
 from hibernation.domain.offers import choose_offer
 from hibernation.domain.outcomes import (
     Change,
@@ -203,7 +203,10 @@ def _conclude_install(facts: Facts, reply: Reply) -> Outcome:
 
 
 def _plan_thaw(facts: Facts) -> Plan:
-    return Perform(RunThaw()) if facts.snapshot is not None else Go("confirm")
+    if facts.snapshot is None:
+        return Go("confirm")
+    memo = facts.operation.memo
+    return Perform(RunThaw(again=memo.restart), memo=restarted(memo))
 
 
 def _conclude_thaw(facts: Facts, reply: Reply) -> Outcome:
@@ -228,7 +231,7 @@ def _thaw_failed(facts: Facts, reply: JobSeen) -> Outcome:
     failures = facts.operation.memo.job_failures + 1
     if failures > facts.limits.freeze_restarts:
         return reject(facts, reason)
-    memo = replace(facts.operation.memo, job_failures=failures)
+    memo = replace(facts.operation.memo, job_failures=failures, restart=True)
     return Wait(retry_seconds(failures), reason, memo=memo, failed=True)
 
 

@@ -16,7 +16,7 @@ from hibernation.box.install import install_agent
 from hibernation.box.jobs import JobProgress
 from hibernation.box.ssh import Shell
 from hibernation.domain import idle
-from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply
+from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply, RunFreeze, RunThaw
 from hibernation.domain.errors import BoxError
 from hibernation.domain.idle import Activity
 from hibernation.services.facts import load_memo
@@ -71,13 +71,17 @@ def quiesce(context: Context) -> Reply:
     return Ok()
 
 
-def run_freeze(context: Context, round_: int) -> Reply:
-    job = f"{context.snapshot.name}-{round_}-{load_memo(context.operation.memo).job_failures}"
+def run_freeze(context: Context, effect: RunFreeze) -> Reply:
+    job = _freeze_job(context, effect.round)
     spec = _spec(context, "freeze", job) | {
-        "parent": _parent(context, round_),
+        "parent": _parent(context, effect.round),
         "exclude": [],
     }
-    return _run(context, job, spec, _freeze_result)
+    return _run(context, job, spec, effect.again, _freeze_result)
+
+
+def _freeze_job(context: Context, round_: int) -> str:
+    return f"{context.snapshot.name}-{round_}"
 
 
 def _parent(context: Context, round_: int) -> str | None:
@@ -88,16 +92,17 @@ def _parent(context: Context, round_: int) -> str | None:
     return parent.name if parent is not None else None
 
 
-def run_thaw(context: Context) -> Reply:
-    snapshot, memo = context.snapshot, load_memo(context.operation.memo)
-    job = f"thaw-{context.operation.pk}-{memo.attempt}-{memo.job_failures}"
+def run_thaw(context: Context, effect: RunThaw) -> Reply:
+    snapshot = context.snapshot
+    job = f"thaw-{context.operation.pk}"
     manifest = {
         "key": snapshot.manifest_key,
         "size": snapshot.manifest_size,
         "sha256": snapshot.manifest_sha256,
         "id": snapshot.manifest_id,
     }
-    return _run(context, job, _spec(context, "thaw", job) | {"manifest": manifest}, lambda result: result)
+    spec = _spec(context, "thaw", job) | {"manifest": manifest}
+    return _run(context, job, spec, effect.again, lambda result: result)
 
 
 def _spec(context: Context, kind: str, job: str) -> dict[str, Any]:
@@ -122,12 +127,14 @@ def _run(
     context: Context,
     job: str,
     spec: Mapping[str, Any],
+    again: bool,
     check: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> JobSeen:
-    """Look at the job; start it where it never started or died. Both over one connection."""
+    """Look at the job; start it where it never started, or where it is to go on. Both over one connection."""
+    start = again or not context.operation.waits
     with context.box().connected() as shell:
-        seen = jobs.job_status(shell, job) if context.operation.waits else jobs.start_job(shell, job, spec)
-        if seen.state in ("died", "unknown"):
+        seen = jobs.start_job(shell, job, spec, again=again) if start else jobs.job_status(shell, job)
+        if seen.state == "unknown":
             seen = jobs.start_job(shell, job, spec)
     result = check(seen.result) if seen.state == "done" and seen.result is not None else seen.result
     return JobSeen(
@@ -183,6 +190,5 @@ def release(context: Context) -> Reply:
     with context.box().connected() as shell:
         jobs.resume_writers(shell)
         if context.operation.snapshot is not None:
-            memo = load_memo(context.operation.memo)
-            jobs.stop_job(shell, f"{context.snapshot.name}-{memo.round}-{memo.job_failures}")
+            jobs.stop_job(shell, _freeze_job(context, load_memo(context.operation.memo).round))
     return Ok()

@@ -42,8 +42,8 @@ def _perform(context: Context, effect: Effect) -> Reply:
     match effect:
         case Quiesce():
             return boxes.quiesce(context)
-        case RunFreeze(round_):
-            return boxes.run_freeze(context, round_)
+        case RunFreeze():
+            return boxes.run_freeze(context, effect)
         case Verify():
             return verification.verify(context)
         case Fence():
@@ -53,7 +53,7 @@ def _perform(context: Context, effect: Effect) -> Reply:
         case InstallAgent():
             return boxes.install(context)
         case RunThaw():
-            return boxes.run_thaw(context)
+            return boxes.run_thaw(context, effect)
         case Destroy(contract_id):
             return rentals.destroy(context, contract_id)
         case ListMachines():

@@ -145,6 +145,14 @@ def test_freeze_begins_a_snapshot_once_per_round() -> None:
     assert plan(later) == Perform(RunFreeze(1), (BeginSnapshot(1),))
 
 
+def test_a_freeze_that_ended_badly_goes_on_once_for_each_failure() -> None:
+    planned = plan(hibernating("freeze", job_failures=1, restart=True))
+    assert isinstance(planned, Perform)
+    assert planned.effect == RunFreeze(0, again=True)
+    assert planned.memo is not None
+    assert not planned.memo.restart
+
+
 def test_a_running_freeze_is_looked_at_again() -> None:
     wait = conclude(hibernating("freeze"), JobSeen("running", {"bytes_done": 7}))
     assert isinstance(wait, Wait)
