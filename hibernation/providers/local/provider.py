@@ -84,6 +84,13 @@ class LocalProvider:
         self.reap_strays()
         return contract_ids
 
+    def stop_all(self) -> list[str]:
+        """Ends every rental but leaves the folders, to be looked at; ``reap_strays`` removes those. Repeatable."""
+        contract_ids = [record.contract_id for record in self._records.all()]
+        for contract_id in contract_ids:
+            self._stop(contract_id, "destroyed")
+        return contract_ids
+
     def reap_strays(self) -> list[str]:
         """Ends rentals whose processes died, and machines that no rental knows. Returns their contracts."""
         # Folders first: the folder of a machine being launched appears after its record.
@@ -208,15 +215,20 @@ class LocalProvider:
         """Kills, forgets, removes; in this order, so that a call cut short can be repeated."""
         if not _is_contract(contract_id):
             return  # never ours, and it names a folder that is to be removed
-        folder = self.machine_folder(contract_id)
+        self._stop(contract_id, event)
+        try:
+            remove_tree(self.machine_folder(contract_id))
+        except OSError as error:
+            raise ProviderUnavailable(f"Machine {contract_id} does not end: {error}") from error
+
+    def _stop(self, contract_id: str, event: str) -> None:
         record = self._records.get(contract_id)
-        keeper, marker = (record.keeper, record.marker) if record else (None, self._stray_marker(folder))
+        marker = record.marker if record else self._stray_marker(self.machine_folder(contract_id))
         try:
             if marker:
-                kill_machine(keeper, marker)
+                kill_machine(record.keeper if record else None, marker)
             if self._records.remove(contract_id):
                 write_line(self.root, event, contract_id)
-            remove_tree(folder)
         except OSError as error:
             raise ProviderUnavailable(f"Machine {contract_id} does not end: {error}") from error
 
