@@ -29,11 +29,9 @@ _CAN_WORK = f"{_CAN_RUN}; import blake3, zstandard, pynvml"
 _FIND_PYTHON = """\
 for python in ~/.dumont/venv/bin/python3 python3 /opt/conda/bin/python3 /usr/local/bin/python3 /usr/bin/python3 \
     python3.14 python3.13 python3.12 python3.11 python3.10; do
-    if "$python" -c {check} >/dev/null 2>&1; then
-        "$python" -c 'import sys; print(sys.executable)'
-        exit 0
-    fi
+    "$python" -c {check}"; print(sys.executable)" 2>/dev/null && exit 0
 done
+true
 """
 _MAKE_VENV = """\
 set -e
@@ -86,8 +84,7 @@ def _make_python(shell: Shell) -> str:
 
 
 def _start_monitor(shell: Shell, python: str, arguments: list[str]) -> None:
-    home = _last_line(shell.run("cd ~/.dumont && pwd", timeout=_SHORT))
-    options = {"home": home, "command": [python, f"{home}/agents.pyz", *arguments]}
+    options = {"home": "~/.dumont", "command": [python, "agents.pyz", *arguments]}
     shell.run(
         f"{quote(python)} - {quote(json.dumps(options))}", timeout=_SHORT, input=_START_MONITOR.read_text()
     )

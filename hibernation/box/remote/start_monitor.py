@@ -1,6 +1,7 @@
 """Starts the monitor on a machine in place of an older one, detached, and tells whether it lives.
 
 Runs on the machine: ``python3 - '{"home": …, "command": […]}'``; prints ``{"pid": …}`` or exits with the log's end.
+The command is run in the folder ``home``; ``~`` is the user's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ STOP_SECONDS = 5.0
 
 
 def main(home: str, command: list[str]) -> None:
+    home = os.path.expanduser(home)
     pid_file, log = os.path.join(home, "monitor.pid"), os.path.join(home, "monitor.log")
     with open(os.path.join(home, "monitor.starting"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
