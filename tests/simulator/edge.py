@@ -40,6 +40,7 @@ from tests.simulator.witness import Call, Witness
 
 PACKS_PER_LOOK = 2
 BEAT_SECONDS = 10.0
+ENDED_BADLY = ("died", "failed")
 
 
 class Edge:
@@ -60,8 +61,8 @@ class Edge:
         match effect:
             case Quiesce():
                 return self._on_box(operation, lambda box: Ok())
-            case RunFreeze(round_):
-                return self._on_box(operation, lambda box: self._freeze(operation, box, round_))
+            case RunFreeze():
+                return self._on_box(operation, lambda box: self._freeze(operation, box, effect))
             case Verify():
                 return self.verify(operation)
             case Fence():
@@ -81,7 +82,7 @@ class Edge:
             case InstallAgent():
                 return self._on_box(operation, lambda box: self._install(operation, box))
             case RunThaw():
-                return self._on_box(operation, lambda box: self._thaw(operation, box))
+                return self._on_box(operation, lambda box: self._thaw(operation, box, effect))
             case _:
                 assert_never(effect)
 
@@ -113,10 +114,10 @@ class Edge:
             raise HostKeyChanged
         return box
 
-    def _freeze(self, operation: OperationRow, box: Box, round_: int) -> JobSeen:
-        now, key = self._clock.now, (operation.id, round_)
+    def _freeze(self, operation: OperationRow, box: Box, effect: RunFreeze) -> JobSeen:
+        now, key = self._clock.now, (operation.id, effect.round)
         job = box.freezes.get(key)
-        if job is None or job.state == "died":
+        if job is None or (effect.again and job.state in ENDED_BADLY):
             job = box.freezes[key] = self._new_job(box.version)
             job.unreadable = 1 if self._faults.hit("unreadable_files") else 0
         elif job.state == "running" and self._faults.hit("job_died"):
@@ -124,7 +125,7 @@ class Edge:
         elif job.state == "running" and job.done_at <= now:
             job.state = "done"
             name = self._db.snapshots[operation.snapshot_id or 0].name
-            self._store.put(name, round_, job.version)
+            self._store.put(name, effect.round, job.version)
         result = {"unreadable_total": job.unreadable} if job.state == "done" else None
         return JobSeen(job.state, result=result, error_code=job.error_code)
 
@@ -174,11 +175,11 @@ class Edge:
             box.agent = SimAgent(machine_id, BEAT_SECONDS, self._clock.after(self._rng.uniform(1, 6)))
         return Ok()
 
-    def _thaw(self, operation: OperationRow, box: Box) -> JobSeen:
+    def _thaw(self, operation: OperationRow, box: Box, effect: RunThaw) -> JobSeen:
         row = self._db.snapshots[operation.snapshot_id or 0]
         version = self._store.copies[row.name, row.round].version
         job = box.thaws.get(operation.id)
-        if job is None or job.state in ("died", "failed"):
+        if job is None or (effect.again and job.state in ENDED_BADLY):
             job = box.thaws[operation.id] = self._new_job(version)
             if self._faults.hit("disk_full"):
                 job.state, job.error_code = "failed", "disk_full"

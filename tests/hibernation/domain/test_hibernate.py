@@ -137,16 +137,23 @@ def test_another_host_key_ends_it_at_once() -> None:
     assert aborted(conclude(hibernating("quiesce"), HostKeyChanged())) == "host_key_changed"
 
 
-def test_freeze_begins_a_snapshot_once_per_round() -> None:
-    assert plan(hibernating("freeze")) == Perform(RunFreeze(0), (BeginSnapshot(0),))
-    begun = hibernating("freeze", snapshot=snapshot(SnapshotState.WRITING))
-    assert plan(begun) == Perform(RunFreeze(0))
-    later = hibernating("freeze", round=1, snapshot=snapshot(SnapshotState.VERIFIED))
-    assert plan(later) == Perform(RunFreeze(1), (BeginSnapshot(1),))
+@pytest.mark.parametrize(
+    ("facts", "round_", "changes"),
+    [
+        (hibernating("freeze"), 0, (BeginSnapshot(0),)),
+        (hibernating("freeze", snapshot=snapshot(SnapshotState.WRITING)), 0, ()),
+        (hibernating("freeze", round=1, snapshot=snapshot(SnapshotState.VERIFIED)), 1, (BeginSnapshot(1),)),
+    ],
+)
+def test_freeze_begins_a_snapshot_once_per_round(facts: Facts, round_: int, changes: object) -> None:
+    planned = plan(facts)
+    assert isinstance(planned, Perform)
+    assert planned.effect == RunFreeze(round_)
+    assert planned.changes == changes
 
 
-def test_a_freeze_that_ended_badly_goes_on_once_for_each_failure() -> None:
-    planned = plan(hibernating("freeze", job_failures=1, restart=True))
+def test_a_freeze_that_ended_badly_is_told_to_go_on_once() -> None:
+    planned = plan(hibernating("freeze", restart=True))
     assert isinstance(planned, Perform)
     assert planned.effect == RunFreeze(0, again=True)
     assert planned.memo is not None
@@ -177,7 +184,7 @@ def test_a_freeze_that_failed_is_started_again(state: str) -> None:
     wait = conclude(hibernating("freeze"), JobSeen(state, error="no space"))
     assert isinstance(wait, Wait)
     assert wait.memo is not None
-    assert wait.memo.job_failures == 1
+    assert (wait.memo.job_failures, wait.memo.restart) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,17 @@ def test_a_machine_is_reached_then_gets_its_agent_then_its_workspace() -> None:
     assert reached.step == "install"
     assert plan(rented("install")) == Perform(InstallAgent())
     assert conclude(rented("install"), Ok()) == Go("thaw")
-    assert plan(rented("thaw")) == Perform(RunThaw())
+    thaw = plan(rented("thaw"))
+    assert isinstance(thaw, Perform)
+    assert thaw.effect == RunThaw()
+
+
+def test_a_thaw_that_ended_badly_is_told_to_go_on_once() -> None:
+    planned = plan(rented("thaw", restart=True))
+    assert isinstance(planned, Perform)
+    assert planned.effect == RunThaw(again=True)
+    assert planned.memo is not None
+    assert not planned.memo.restart
 
 
 def test_without_a_snapshot_there_is_nothing_to_thaw() -> None:
@@ -237,7 +247,7 @@ def test_a_failed_thaw_is_started_again_and_then_the_machine_rejected(state: str
     wait = conclude(rented("thaw"), JobSeen(state))
     assert isinstance(wait, Wait)
     assert wait.memo is not None
-    assert wait.memo.job_failures == 1
+    assert (wait.memo.job_failures, wait.memo.restart) == (1, True)
     rejected(conclude(rented("thaw", job_failures=3), JobSeen(state)))
 
 
