@@ -52,7 +52,7 @@ class Watch(threading.Thread):
 
     def seconds(self, prefix: str) -> float:
         """How long the jobs of one operation ran."""
-        return sum(seconds for job, seconds in self.jobs.items() if job.startswith(f"{prefix}-"))
+        return sum(seconds for job, seconds in self.jobs.items() if f"{job}-".startswith(f"{prefix}-"))
 
     def _look_at_jobs(self) -> None:
         for path in self._state.glob("machines/*/home/.dumont/jobs/*/progress.json"):

@@ -144,10 +144,12 @@ def install_on(shell: ScriptedShell) -> None:
 
 
 def test_missing_packages_are_installed_by_hash_beside_the_machines_own() -> None:
-    shell = ScriptedShell(
-        {"import blake3, zstandard, pynvml' >/dev/null": "", "print(sys.executable)": "/usr/bin/python3\n",
-         "echo \"$PWD/python3\"": "/root/.dumont/venv/bin/python3\n", "pwd": "/root/.dumont\n"}
-    )  # fmt: skip
+    answers = {
+        "pynvml'\"; print(sys.executable)": "",
+        "print(sys.executable)": "/usr/bin/python3\n",
+        'echo "$PWD/python3"': "/root/.dumont/venv/bin/python3\n",
+    }
+    shell = ScriptedShell(answers)
     install_on(shell)
     assert b"--hash=sha256:" in shell.files["~/.dumont/requirements.txt"]
     assert any("--require-hashes" in command and "-m venv" in command for command in shell.commands)
