@@ -93,10 +93,10 @@ class FakeBox:
         self.instance_id, self.token, self.seq = instance_id, token, 0
         (self.home / ".dumont" / "token").write_text(token)
 
-    def start_job(self, job: str, spec: Mapping[str, Any]) -> JobProgress:
+    def start_job(self, job: str, spec: Mapping[str, Any], again: bool) -> JobProgress:
         if self.before_job:
             return replace(self.before_job.pop(0), job=job)
-        if job not in self.jobs:
+        if job not in self.jobs or (again and self.jobs[job].state == "failed"):
             self.log.append(f"{spec['kind']} {job}")
             self.jobs[job] = self._work(job, spec)
         return self.jobs[job]

@@ -1,0 +1,235 @@
+"""Every constraint of the tables, violated once: what SQL can refuse, no bug above it can do."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import IntegrityError, transaction
+from django.db.models import Model
+
+from hibernation.domain.states import MachineState, OperationState, SnapshotState
+from hibernation.models import Event, Instance, OperationStep, ReadingHour, UsageInterval
+from hibernation.services.clock import db_now
+from tests.factories import (
+    idle_for,
+    make_hibernated,
+    make_instance,
+    make_machine,
+    make_operation,
+    make_pack,
+    make_snapshot,
+)
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+
+
+@contextmanager
+def refused(constraint: str) -> Iterator[None]:
+    with pytest.raises(IntegrityError, match=f'"{constraint}"'), transaction.atomic():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fields"),
+    [
+        ("instance_status_known", {"status": "asleep"}),
+        ("instance_threshold_is_per_cent", {"gpu_usage_threshold": 0}),
+        ("instance_threshold_is_per_cent", {"gpu_usage_threshold": 100.1}),
+        ("instance_pauses_after_a_while", {"pause_after": timedelta(0)}),
+        ("instance_deletes_after_a_while", {"delete_after": -HOUR}),
+        ("instance_utilization_is_per_cent", {"gpu_utilization": 101}),
+        ("instance_utilization_is_per_cent", {"gpu_utilization": -1}),
+        ("instance_hibernated_has_a_snapshot", {"status": "hibernated"}),
+        ("instance_hibernated_has_a_snapshot", {"status": "deleted"}),
+        ("instance_price_is_positive", {"max_price": Decimal(0)}),
+    ],
+)
+def test_an_instance_that_cannot_be(constraint: str, fields: dict[str, Any]) -> None:
+    with refused(constraint):
+        make_instance(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        lambda: idle_for(4) | {"status": "running"},
+        lambda: idle_for(4) | {"idle_since": None},
+        lambda: idle_for(4) | {"hibernate_due_at": db_now() - HOUR},
+    ],
+    ids=["not idle", "idle since never", "due before it was idle"],
+)
+def test_an_instance_is_due_only_after_it_was_idle(fields: Callable[[], dict[str, Any]]) -> None:
+    with refused("instance_due_only_when_idle"):
+        make_instance(**fields())
+
+
+def test_a_hibernated_instance_cannot_lose_its_snapshot() -> None:
+    instance = make_hibernated()
+    with refused("instance_hibernated_has_a_snapshot"):
+        Instance.objects.filter(pk=instance.pk).update(snapshot=None)
+
+
+@pytest.mark.parametrize("state", [MachineState.INTENDED, MachineState.LAUNCHED, MachineState.ACTIVE])
+def test_an_instance_has_one_live_machine(state: MachineState) -> None:
+    instance = make_instance()
+    make_machine(instance)
+    with refused("one_live_machine_per_instance"):
+        make_machine(instance, state=state)
+
+
+def test_an_instance_may_have_many_machines_that_are_over() -> None:
+    instance = make_instance()
+    for state in (MachineState.DESTROYING, MachineState.DESTROYED, MachineState.LOST, MachineState.ACTIVE):
+        make_machine(instance, state=state)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fields"),
+    [
+        ("machine_state_known", {"state": "melted"}),
+        ("machine_rented_has_a_contract", {"state": "launched", "contract_id": None}),
+        ("machine_rented_has_a_contract", {"state": "active", "contract_id": None}),
+        ("machine_rented_has_a_contract", {"state": "destroying", "contract_id": None}),
+        ("machine_rented_has_a_contract", {"state": "destroyed", "contract_id": None}),
+    ],
+)
+def test_a_machine_that_cannot_be(constraint: str, fields: dict[str, Any]) -> None:
+    with refused(constraint):
+        make_machine(None, **fields)
+
+
+def test_a_machine_ends_after_it_begins() -> None:
+    with refused("machine_ends_after_it_begins"):
+        make_machine(None, state="destroyed", destroyed_at=db_now() - HOUR)
+
+
+def test_a_contract_has_one_row() -> None:
+    make_machine(None, contract_id="7")
+    with refused("one_row_per_contract"):
+        make_machine(None, contract_id="7")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "state"),
+    [("one_running_operation_per_instance", "running"), ("one_queued_operation_per_instance", "queued")],
+)
+def test_an_instance_has_one_operation_of_a_state(constraint: str, state: str) -> None:
+    instance = make_instance()
+    make_operation(instance, state=state)
+    with refused(constraint):
+        make_operation(instance, state=state, kind="wake")
+
+
+def test_a_key_names_one_operation_of_a_kind() -> None:
+    instance = make_instance()
+    make_operation(instance, state="queued", idempotency_key="k")
+    with refused("one_operation_per_idempotency_key"):
+        make_operation(instance, idempotency_key="k")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fields"),
+    [
+        ("operation_ends_once", {"state": "paused"}),  # which makes "operation_state_known" hold as well
+        ("operation_kind_known", {"kind": "reboot"}),
+        ("operation_lease_is_whole", {"lease_token": uuid.UUID(int=1)}),
+        ("operation_ends_once", {"state": "succeeded"}),
+        ("operation_ends_once", {"state": "failed"}),
+        ("operation_ends_once", {"state": "cancelled"}),
+    ],
+)
+def test_an_operation_that_cannot_be(constraint: str, fields: dict[str, Any]) -> None:
+    with refused(constraint):
+        make_operation(make_instance(), **fields)
+
+
+def test_a_running_operation_has_not_ended() -> None:
+    with refused("operation_ends_once"):
+        make_operation(make_instance(), finished_at=db_now() + HOUR)
+
+
+def test_a_lease_has_an_owner() -> None:
+    with refused("operation_lease_is_whole"):
+        make_operation(make_instance(), lease_until=db_now())
+
+
+def test_only_a_running_operation_is_leased() -> None:
+    with refused("operation_lease_only_while_running"):
+        make_operation(
+            make_instance(), state=OperationState.QUEUED, lease_token=uuid.uuid4(), lease_until=db_now()
+        )
+
+
+def test_there_is_no_return_only_with_a_snapshot() -> None:
+    with refused("no_return_needs_a_snapshot"):
+        make_operation(make_instance(), point_of_no_return_at=db_now())
+
+
+def test_an_operation_ends_after_it_begins() -> None:
+    with refused("operation_finishes_after_it_starts"):
+        make_operation(make_instance(), state="failed", finished_at=db_now() - HOUR)
+
+
+def test_an_operation_is_in_one_step() -> None:
+    operation = make_operation(make_instance())
+    OperationStep.objects.create(operation=operation, step="quiesce", entered_at=db_now())
+    with refused("one_open_step_per_operation"):
+        OperationStep.objects.create(operation=operation, step="freeze", entered_at=db_now())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"verified_at": None}, {"manifest_key": ""}, {"manifest_sha256": ""}],
+    ids=["time", "key", "hash"],
+)
+def test_a_verified_snapshot_is_complete(fields: dict[str, Any]) -> None:
+    with refused("snapshot_verified_is_complete"):
+        make_snapshot(make_instance(), **fields)
+
+
+def test_a_snapshot_state_is_known() -> None:
+    with refused("snapshot_state_known"):
+        make_snapshot(make_instance(), state="lost")
+    make_snapshot(make_instance(), state=SnapshotState.WRITING, verified_at=None, manifest_key="")
+
+
+def test_a_pack_has_bytes() -> None:
+    with refused("pack_has_bytes"):
+        make_pack(make_instance(), size=0)
+
+
+def test_an_event_type_is_known() -> None:
+    with refused("event_type_known"):
+        Event.objects.create(event_type="rained", timestamp=db_now(), reason="")
+
+
+def test_usage_ends_after_it_starts() -> None:
+    now = db_now()
+    with refused("usage_ends_after_it_starts"):
+        UsageInterval.objects.create(
+            machine=make_machine(None), price_per_hour=1, started_at=now, ended_at=now - HOUR
+        )
+
+
+def test_an_hour_of_readings_has_one_row() -> None:
+    row = {"instance": make_instance(), "hour_at": db_now(), "gpu_max": [-1] * 60}
+    ReadingHour.objects.create(**row)
+    with refused("one_row_per_instance_and_hour"):
+        ReadingHour.objects.create(**row)
+
+
+def test_every_constraint_is_named_above() -> None:
+    """A new constraint without its test fails here."""
+    models: list[type[Model]] = list(apps.get_app_config("hibernation").get_models())
+    source = Path(__file__).read_text()
+    names = {constraint.name for model in models for constraint in model._meta.constraints}
+    assert [name for name in sorted(names) if f'"{name}"' not in source] == []
