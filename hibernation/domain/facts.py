@@ -39,7 +39,8 @@ class Limits:
 class Memo:
     """What an operation carries from step to step. Stored as JSON on its row.
 
-    ``restart``: the job on the box ended badly and is to go on. ``paused``: a fence may have paused writers. ``looking``: the launch is in doubt and its label is looked for.
+    ``restart``: the job on the box ended badly and is to go on. ``paused``: a fence may have paused writers.
+    ``looking``: the launch is in doubt and its label is looked for.
     """
 
     round: int = 0
