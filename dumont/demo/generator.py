@@ -53,7 +53,7 @@ def _environment(folder: Path, rng: Random) -> None:
 def _weights(folder: Path, rng: Random, size: int) -> None:
     """Half of it noise, as trained numbers are to a compressor; half of it one block again and again."""
     folder.mkdir()
-    repeated = bytes(range(256)) * (_BLOCK // 256)
+    repeated = (bytes(range(256)) * (_BLOCK // 256 + 1))[:_BLOCK]
     with (folder / "model.safetensors").open("wb") as file:
         for start in range(0, size, 2 * _BLOCK):
             file.write(rng.randbytes(_BLOCK)[: size - start])
