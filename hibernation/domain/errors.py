@@ -80,6 +80,12 @@ class HostKeyChanged(BoxError):
     code = "host_key_changed"
 
 
+class Unexpected(DumontError):
+    """Something failed in a way nobody foresaw; what it did is unknown. The log has the trace."""
+
+    code = "unexpected"
+
+
 class StoreError(DumontError):
     """The object store failed; nothing is known about the object."""
 

@@ -1,4 +1,4 @@
-"""One effect in, one reply out. Expected failures come back as values; only bugs are raised."""
+"""One effect in, one reply out. Failures come back as values; so do bugs, so that no row can spin on one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hibernation.domain.effects import (
     SearchOffers,
     Verify,
 )
-from hibernation.domain.errors import DumontError
+from hibernation.domain.errors import DumontError, Unexpected
 from hibernation.services.steps import boxes, rentals, verification
 from hibernation.services.steps.context import Context, load_context
 
@@ -36,6 +36,10 @@ def perform(operation_id: int, effect: Effect) -> Reply:
     except DumontError as error:
         log.info("operation %s: %s: %s: %s", operation_id, type(effect).__name__, error.code, error)
         return error
+    except Exception as error:
+        # A time limit or a bug: the step waits, tries again and in the end gives up like after any failure.
+        log.exception("operation %s: %s", operation_id, type(effect).__name__)
+        return Unexpected(f"unexpected {type(error).__name__}: {error}")
 
 
 def _perform(context: Context, effect: Effect) -> Reply:
