@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -47,6 +48,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if isinstance(error, DumontError):
         fields = error.fields if isinstance(error, InvalidRequest) else None
         return Response(body(error.code, error.message, fields), status=status_of(error))
+    if isinstance(error, RequestDataTooBig):
+        return Response(body("too_large", "The body is larger than 64 KiB."), status=413)
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     response = drf_handler(error, context)

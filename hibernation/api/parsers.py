@@ -1,23 +1,17 @@
-"""JSON bodies, bounded and strict."""
+"""JSON bodies, strict. Django bounds their size before this sees them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import IO, Any
 
-from django.conf import settings
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
 
-class BodyTooLarge(APIException):
-    status_code = 413
-    default_code = "too_large"
-    default_detail = "The body is larger than 64 KiB."
-
-
 class StrictJSONParser(JSONParser):
-    """A JSON object of at most 64 KiB, without NaN or Infinity."""
+    """A JSON object without NaN, infinite numbers or texts that are no Unicode."""
 
     strict = True
 
@@ -27,19 +21,14 @@ class StrictJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
-        if _declared(parser_context) > limit:
-            raise BodyTooLarge
         try:
             data = super().parse(stream, media_type, parser_context)
+            # What cannot be written again, like 1e999 or half a surrogate pair, would fail later and worse.
+            json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
         except RecursionError:
             raise ParseError("The JSON is nested too deeply.") from None
+        except ValueError:
+            raise ParseError("The JSON holds a number or a text that cannot be stored.") from None
         if not isinstance(data, dict):
             raise ParseError("The body must be a JSON object.")
         return data
-
-
-def _declared(context: Mapping[str, Any] | None) -> int:
-    request = (context or {}).get("request")
-    raw = request.META.get("CONTENT_LENGTH") if request is not None else None
-    return int(raw) if raw and raw.isdigit() else 0

@@ -20,29 +20,35 @@ def minutes(duration: timedelta) -> float | int:
     return int(value) if value.is_integer() else round(value, 3)
 
 
-class MinutesField(serializers.FloatField):
+class StrictFloatField(serializers.FloatField):
+    """A finite number; neither a text nor a truth value passes for one."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool | str):
+            self.fail("invalid")
+        try:
+            return super().to_internal_value(data)
+        except OverflowError:
+            self.fail("invalid")
+
+
+class MinutesField(StrictFloatField):
     """A duration in minutes, at least one."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_value=1, max_value=MAX_MINUTES, **kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
-        return timedelta(minutes=super().to_internal_value(data))
+        try:
+            return timedelta(minutes=super().to_internal_value(data))
+        except OverflowError:
+            self.fail("max_value", max_value=MAX_MINUTES)
 
     def to_representation(self, value: Any) -> Any:
         return minutes(value)
 
     def run_validators(self, value: Any) -> None:
         super().run_validators(value.total_seconds() / 60 if isinstance(value, timedelta) else value)
-
-
-class StrictFloatField(serializers.FloatField):
-    """A number; neither a text nor a truth value passes for one."""
-
-    def to_internal_value(self, data: Any) -> float:
-        if isinstance(data, bool | str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
 
 
 class StrictBooleanField(serializers.BooleanField):
@@ -52,13 +58,8 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
-class ConfigSerializer(serializers.Serializer[Instance]):
-    """An instance's rules. PUT changes only the fields sent."""
-
-    auto_hibernation_enabled = StrictBooleanField(required=False)
-    gpu_usage_threshold = StrictFloatField(required=False, min_value=0.01, max_value=100)
-    pause_after_minutes = MinutesField(required=False, source="pause_after")
-    delete_after_minutes = MinutesField(required=False, source="delete_after")
+class KnownFieldsSerializer(serializers.Serializer[Instance]):
+    """Refuses what it does not know: a misspelt wish would otherwise be a wish not made."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         unknown = sorted(set(self.initial_data) - set(self.fields)) if hasattr(self, "initial_data") else []
@@ -67,7 +68,16 @@ class ConfigSerializer(serializers.Serializer[Instance]):
         return attrs
 
 
-class WakeSerializer(serializers.Serializer[Instance]):
+class ConfigSerializer(KnownFieldsSerializer):
+    """An instance's rules. PUT changes only the fields sent."""
+
+    auto_hibernation_enabled = StrictBooleanField(required=False)
+    gpu_usage_threshold = StrictFloatField(required=False, min_value=0.01, max_value=100)
+    pause_after_minutes = MinutesField(required=False, source="pause_after")
+    delete_after_minutes = MinutesField(required=False, source="delete_after")
+
+
+class WakeSerializer(KnownFieldsSerializer):
     """What to wake on; what is not given is as the instance is set."""
 
     gpu_type = serializers.CharField(required=False, max_length=64)

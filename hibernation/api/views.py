@@ -42,6 +42,13 @@ class NewestFirst(CursorPagination):
     page_size_query_param = "limit"
     max_page_size = MAX_EVENTS
 
+    def decode_cursor(self, request: Request) -> Any:
+        """DRF hands the position in a forged cursor to the database as it is."""
+        cursor = super().decode_cursor(request)
+        if cursor is not None and cursor.position is not None and not cursor.position.isdecimal():
+            raise ValidationError({"cursor": "This is not a cursor of ours."})
+        return cursor
+
 
 class InstanceViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Instance]):
     """Instances: what they do, their rules, their history, and the two things one can ask of them."""
@@ -80,10 +87,11 @@ class InstanceViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Instance]):
     @action(detail=True, methods=["post"])
     def hibernate(self, request: Request, pk: str) -> Response:
         """Save the workspace, prove the copy, end the rental; whatever the GPU does."""
+        seconds = asked_to_wait(request)
         operation = request_hibernate(
             pk, actor=_actor(request), reason="asked for by a person", idempotency_key=_key(request)
         )
-        return _operation_reply(request, operation)
+        return _operation_reply(operation, seconds)
 
     @extend_schema(request=WakeSerializer, parameters=[WAIT, KEY], responses={202: OperationSerializer})
     @action(detail=True, methods=["post"], serializer_class=WakeSerializer)
@@ -91,6 +99,7 @@ class InstanceViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Instance]):
         """Bring the workspace back on another machine."""
         wish = WakeSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
+        seconds = asked_to_wait(request)
         params = {k: str(v) for k, v in wish.validated_data.items()}
         operation = request_wake(
             pk,
@@ -99,7 +108,7 @@ class InstanceViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Instance]):
             params=params,
             idempotency_key=_key(request),
         )
-        return _operation_reply(request, operation)
+        return _operation_reply(operation, seconds)
 
     @extend_schema(parameters=[OpenApiParameter("limit", int)], responses=EventSerializer(many=True))
     @action(detail=True, methods=["get"], serializer_class=EventSerializer)
@@ -149,14 +158,13 @@ def _actor(request: Request) -> str:
 
 def _key(request: Request) -> str | None:
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= 128:
-        raise ValidationError({"Idempotency-Key": "1 to 128 characters."})
+    if key is not None and not (1 <= len(key) <= 128 and key.isascii() and key.isprintable()):
+        raise ValidationError({"Idempotency-Key": "1 to 128 printable characters."})
     return key
 
 
-def _operation_reply(request: Request, operation: Operation) -> Response:
+def _operation_reply(operation: Operation, seconds: float) -> Response:
     """202 with the operation; the guide's 200 when asked to wait and it succeeded meanwhile."""
-    seconds = asked_to_wait(request)
     if seconds > 0:
         operation = wait_for(operation.pk, seconds)
     if operation.state == OperationState.SUCCEEDED:
