@@ -1,0 +1,45 @@
+"""Health checks, and the published description of the API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError
+from django.test import Client
+
+from hibernation.api import health
+
+SCHEMA = Path(__file__).parents[3] / "docs" / "openapi.yaml"
+
+
+def test_it_lives_without_a_database(client: Client) -> None:
+    assert client.get("/livez").json() == {"status": "ok"}
+    assert client.post("/livez").status_code == 405
+
+
+@pytest.mark.django_db
+def test_it_is_ready_with_a_database(client: Client) -> None:
+    assert client.get("/readyz").status_code == 200
+
+
+def test_it_is_not_ready_without_one(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        def cursor(self) -> None:
+            raise DatabaseError
+
+    monkeypatch.setattr(health, "connection", Away())
+    assert client.get("/readyz").status_code == 503
+
+
+def test_the_published_schema_is_valid_and_current(tmp_path: Path) -> None:
+    """If this fails: ``manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml``."""
+    fresh = tmp_path / "openapi.yaml"
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(fresh))
+    assert SCHEMA.read_text() == fresh.read_text()
+
+
+@pytest.mark.django_db
+def test_the_schema_is_served_to_people(api: Client) -> None:
+    assert api.get("/api/schema").status_code == 200
