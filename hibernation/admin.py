@@ -41,11 +41,15 @@ class InstanceAdmin(ReadOnlyAdmin):
     search_fields = ("id", "name")
     actions = ("hibernate", "wake")
 
-    @admin.action(description="Hibernate: save, prove, end the rental")
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Orders end and start rentals: who may only look may not give them."""
+        return request.user.has_perm("hibernation.change_instance")
+
+    @admin.action(description="Hibernate: save, prove, end the rental", permissions=["operate"])
     def hibernate(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
         self._order(request, queryset, request_hibernate)
 
-    @admin.action(description="Wake on another machine")
+    @admin.action(description="Wake on another machine", permissions=["operate"])
     def wake(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
         self._order(request, queryset, request_wake)
 

@@ -45,7 +45,7 @@ class NewestFirst(CursorPagination):
     def decode_cursor(self, request: Request) -> Any:
         """DRF hands the position in a forged cursor to the database as it is."""
         cursor = super().decode_cursor(request)
-        if cursor is not None and cursor.position is not None and not cursor.position.isdecimal():
+        if cursor is not None and cursor.position is not None and not str(cursor.position).isdecimal():
             raise ValidationError({"cursor": "This is not a cursor of ours."})
         return cursor
 

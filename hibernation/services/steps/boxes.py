@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from shlex import quote
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from django.conf import settings
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from hibernation.box import jobs
 from hibernation.box.gpu import gpu_now
@@ -28,23 +28,27 @@ TOKEN_FILE = "~/.dumont/token"  # noqa: S105 - a path
 OWNER = "installation"
 
 
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class StoredObject(Struct, frozen=True):
-    key: str
-    size: int
-    sha256: str
-    id: str
+    key: Annotated[str, Meta(max_length=255)]
+    size: Count
+    sha256: Hash
+    id: Hash
 
 
 class FreezeResult(Struct, frozen=True):
     """What a freeze must report to be believed at all; what it reports is proven afterwards."""
 
     manifest: StoredObject
-    files: int
-    bytes_logical: int
-    bytes_stored_new: int
+    files: Count
+    bytes_logical: Count
+    bytes_stored_new: Count
     packs_all: list[str]
-    unreadable_total: int = 0
-    skipped_total: int = 0
+    unreadable_total: Count = 0
+    skipped_total: Count = 0
     skipped: list[Any] = []
     changed_while_read: list[Any] = []
 
