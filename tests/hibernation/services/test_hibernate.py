@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -381,22 +382,39 @@ def test_a_freeze_that_always_fails_keeps_the_machine(world: World) -> None:
     assert_turned_back(world, operation, "disk_full")
 
 
-def test_files_that_cannot_be_read_keep_the_machine(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def report(**more: Any) -> JobProgress:
+    """What a box says of a freeze that is done."""
+    manifest = {"key": "k", "size": 1, "sha256": "0" * 64, "id": "0" * 64}
+    said = {"manifest": manifest, "files": 1, "bytes_logical": 1, "bytes_stored_new": 1, "packs_all": []}
+    return JobProgress("", "freeze", "done", result=said | more)
+
+
+def test_files_that_cannot_be_read_keep_the_machine(world: World) -> None:
     instance = world.awake()
-    box = world.box(instance)
-    result = {
-        "manifest": {"key": "k", "size": 1, "sha256": "0" * 64, "id": "0"},
-        "files": 1, "bytes_logical": 1, "bytes_stored_new": 1, "packs_all": [], "unreadable_total": 2,
-    }  # fmt: skip
-    box.before_job = [JobProgress("", "freeze", "done", result=result)]
+    world.box(instance).before_job = [report(unreadable_total=2)]
     operation = world.run(world.hibernate(instance))
     assert_turned_back(world, operation, "unreadable_files")
 
 
-def test_a_result_that_makes_no_sense_is_not_believed(world: World) -> None:
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"files": "many"},
+        {"files": -1},
+        {"bytes_logical": 2**63},
+        {"manifest": {}},
+        {"manifest": {"key": "k" * 256, "size": 1, "sha256": "0" * 64, "id": "0" * 64}},
+        {"manifest": {"key": "k", "size": 2**63, "sha256": "0" * 64, "id": "0" * 64}},
+        {"manifest": {"key": "k", "size": 1, "sha256": "0" * 65, "id": "0" * 64}},
+        {"manifest": {"key": "k", "size": 1, "sha256": "0" * 64, "id": "0" * 65}},
+        {"packs_all": [1]},
+    ],
+    ids=lambda lie: str(lie)[:50],
+)
+def test_a_result_that_makes_no_sense_is_not_believed(world: World, lie: dict[str, Any]) -> None:
     instance = world.awake()
     operation = world.run(world.hibernate(instance), until="freeze")
-    world.box(instance).before_job = [JobProgress("", "freeze", "done", result={"files": "many"})]
+    world.box(instance).before_job = [report(**lie)]
     world.step(operation)
     assert operation.step == "freeze"
     assert "makes no sense" in operation.waiting_for

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 from django.db import connection
 
-from hibernation.domain.effects import Ok
+from hibernation.domain.effects import Effect, Ok, Reply
 from hibernation.domain.errors import BoxUnreachable, Conflict, NotFound
 from hibernation.domain.states import InstanceStatus, OperationKind, OperationState
 from hibernation.models import Operation
@@ -20,6 +20,8 @@ from hibernation.services import leases, operations
 from hibernation.services.clock import db_now
 from hibernation.services.reconcile import drive_due
 from hibernation.services.requests import request_hibernate, request_wake
+from hibernation.services.steps import perform
+from hibernation.services.steps.context import Context
 from tests.factories import idle_for, make_hibernated, make_instance, make_machine, make_operation
 from tests.hibernation.services.world import World, assert_consistent, events
 
@@ -376,3 +378,35 @@ def test_a_hibernation_waits_for_the_machine_it_found(world: World) -> None:
     machine = make_machine(instance)
     assert world.hibernate(instance).machine == machine
     assert Operation.objects.get(instance=instance).kind == OperationKind.HIBERNATE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_outside_is_asked_inside_a_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what a plan decided, the point of no return and the intent to rent included, is committed by then."""
+    asked, really = [], perform._perform
+
+    def watched(context: Context, effect: Effect) -> Reply:
+        row = Operation.objects.get(pk=context.operation.pk)
+        asked.append(
+            (type(effect).__name__, connection.in_atomic_block, row.point_of_no_return_at is not None)
+        )
+        return really(context, effect)
+
+    monkeypatch.setattr(perform, "_perform", watched)
+    instance = world.awake()
+    world.run(world.hibernate(instance))
+    world.run(world.wake(instance))
+    assert not any(in_transaction for _, in_transaction, _ in asked)
+    assert [(name, final) for name, _, final in asked] == [
+        ("Quiesce", False),
+        ("RunFreeze", False),
+        ("Verify", False),
+        ("Fence", False),
+        ("Destroy", True),
+        ("ListMachines", True),
+        ("SearchOffers", False),
+        ("Launch", False),
+        ("Reach", False),
+        ("InstallAgent", False),
+        ("RunThaw", False),
+    ]

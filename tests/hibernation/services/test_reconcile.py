@@ -110,6 +110,23 @@ def test_a_lost_machine_that_returns_after_a_wake_elsewhere_is_ended(world: Worl
     assert_consistent(instance)
 
 
+def test_a_machine_lost_after_its_proof_that_returns_is_taken_back(world: World) -> None:
+    """Its workspace may have changed since the copy was proven."""
+    instance = world.awake()
+    operation = world.run(world.hibernate(instance), until="fence")
+    machine = only_machine()
+    listed = world.provider.machines.pop(machine.contract_id or "")
+    reconcile()
+    world.pass_time(61)
+    reconcile()
+    world.run(operation)
+    world.provider.machines[listed.contract_id] = listed
+    reconcile()
+    instance.refresh_from_db()
+    assert (only_machine().state, instance.status) == (MachineState.ACTIVE, InstanceStatus.RUNNING)
+    assert_consistent(instance)
+
+
 def lost(world: World) -> Instance:
     instance = world.awake()
     world.provider.machines.clear()
