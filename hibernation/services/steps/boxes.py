@@ -179,7 +179,8 @@ def fence(context: Context) -> Reply:
         jobs.pause_writers(shell, workspace)
         report = jobs.dirty(shell, workspace, _state_file(context))
         busy = _busy_now(context, shell)
-    return FenceSeen(report.changed if report.dirty else 0, busy, report.sample)
+    # Dirty without a count means that nothing could be compared: never clean.
+    return FenceSeen(max(1, report.changed) if report.dirty else 0, busy, report.sample)
 
 
 def _busy_now(context: Context, shell: Shell) -> bool | None:
