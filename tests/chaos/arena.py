@@ -39,6 +39,7 @@ _QUICK = {
     "DUMONT_RECONCILE_SECONDS": "2",
     "DUMONT_LEASE_SECONDS": "3",
     "DUMONT_LABEL_SETTLE_SECONDS": "3",
+    "DUMONT_REACH_SECONDS": "15",
 }
 _SLOTS = "6"  # steps that a worker can hold at once: all that tests stop at boundaries, and some more
 _PREPARE = """
@@ -78,7 +79,10 @@ class Arena:
         self.stack.wait_ready()
 
     def close(self) -> None:
+        """Machines first: they alone outlive a test process that is killed for taking too long to leave."""
         try:
+            self._unpause()
+            self.provider.destroy_all()
             self.stack.stop()
         finally:
             self.provider.destroy_all()
@@ -157,6 +161,10 @@ class Arena:
 
     def ledger(self) -> list[Row]:
         return read_ledger(self.state)
+
+    def _unpause(self) -> None:
+        for stop in self.boundaries.glob("*.pause"):
+            stop.unlink()
 
     def _restart(self, name: str) -> None:
         def up() -> int | None:

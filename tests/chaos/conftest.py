@@ -1,4 +1,4 @@
-"""One arena for each module: starting it takes longer than most tests, and the tests leave it whole."""
+"""One arena for all: starting it takes longer than most tests, and each test has instances of its own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.chaos.subject import Subject
 MakeSubjects = Callable[..., list[Subject]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def arena() -> Iterator[Arena]:
     with running_arena() as place:
         yield place
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def make_subjects(arena: Arena) -> MakeSubjects:
     """Registers and starts instances together; each has its workspace when this returns."""
 

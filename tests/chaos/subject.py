@@ -113,7 +113,10 @@ class Subject:
                     (self.arena.boundaries / f"{other}.pause").unlink(missing_ok=True)
             return False
 
-        eventually(arrived, f"{self.name} gets to {place}", 90)
+        try:
+            eventually(arrived, f"{self.name} gets to {place}", 60)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self._story()}") from None
         return int(self.operation["id"])
 
     def went_on(self, operation: int, behind: Place) -> None:
@@ -128,7 +131,10 @@ class Subject:
                 return True
             return bool(self._stops())
 
-        eventually(further, f"{self.name} goes on from {behind}")
+        try:
+            eventually(further, f"{self.name} goes on from {behind}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self._story()}") from None
         assert not live_violations(self.arena, self.name, self.rules)
 
     # -- the verdict -----------------------------------------------------------------------------
@@ -188,4 +194,18 @@ class Subject:
             "SELECT event_type, reason FROM hibernation_events WHERE instance_id = %s ORDER BY id DESC LIMIT 12",
             self.name,
         )
-        return [f"{row['event_type']}: {row['reason']}" for row in reversed(rows)]
+        told = [f"{row['event_type']}: {row['reason']}" for row in reversed(rows)]
+        shown = (
+            "id",
+            "kind",
+            "state",
+            "step",
+            "waits",
+            "failures",
+            "waiting_for",
+            "error",
+            "lease_until",
+            "next_attempt_at",
+        )
+        operation = self.operation
+        return [*told, *(f"{name} {operation[name]}" for name in shown), *self._stops()]
