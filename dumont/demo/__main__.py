@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         with signals_as_exits(), reserved(options.state):
             return _demo(options, story, report)
     except KeyboardInterrupt:
-        print("Interrupted; nothing is left running.", file=sys.stderr)
+        story.plain("Nothing is left running.")
         return 128 + signal.SIGINT
     except (DumontError, OSError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
@@ -61,6 +61,9 @@ def _demo(options: Options, story: Story, report: Report) -> int:
 def _play(play: Play, report: Report, story: Story, state: Path) -> None:
     try:
         play.run()
+    except KeyboardInterrupt:
+        story.bad("interrupted: ending everything that was started")
+        raise
     except (DumontError, OSError) as error:
         report.result, report.error = "failed", str(error)
         story.bad(f"FAILED: {error}")

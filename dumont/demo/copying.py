@@ -7,7 +7,6 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def copy_tree(source: Path, target: Path) -> list[str]:
     return complaints
 
 
-def move_into(source: Path, workspace: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
+def move_into(source: Path, workspace: Path) -> None:
     """Moves what is in ``source`` into the existing ``workspace``, and the folder's own mode and dates onto it.
 
     Both must lie on one file system. The workspace itself stays: the machine has it mounted.
@@ -81,7 +80,6 @@ def move_into(source: Path, workspace: Path, meanwhile: Callable[[], None] = lam
     source.chmod(0o700)
     for name in os.listdir(source):
         _move(source / name, workspace / name)
-        meanwhile()
     for attribute, value in attributes.items():
         os.setxattr(workspace, attribute, value)
     workspace.chmod(stat.S_IMODE(info.st_mode))

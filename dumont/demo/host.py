@@ -71,12 +71,10 @@ class Host:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A second Ctrl-C must not leave half of it running.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        # The stack first: from then on nobody rents.
-        self.stack.stop()
-        self._provider.stop_all()
+        with _undisturbed():
+            # The stack first: from then on nobody rents.
+            self.stack.stop()
+            self._provider.stop_all()
 
     def start(self) -> Session:
         """Returns once everything answers. The token is nowhere but in the session."""
@@ -129,3 +127,15 @@ class Host:
         return replace(
             table, setup=(prepare, *(program for program in table.setup if program.name != "migrate"))
         )
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C must not leave half of it running; what is done here takes a bounded time."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

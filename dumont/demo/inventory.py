@@ -46,6 +46,11 @@ class Inventory:
         """Of all files, each counted once however many names it has."""
         return sum(entry.size for path, entry in self.entries.items() if entry.linked_to in ("", path))
 
+    @property
+    def unreadable(self) -> list[str]:
+        """Entries that the caller may not look into: only what ``stat`` says of them is compared."""
+        return [path for path, entry in self.entries.items() if entry.content.startswith("unreadable")]
+
     def counts(self) -> dict[str, int]:
         kinds = [entry.kind for entry in self.entries.values()]
         names = {"files": "file", "directories": "directory", "symlinks": "symlink"}

@@ -92,6 +92,8 @@ class Play:
         return target
 
     def _start(self) -> None:
+        wanted = self._options.workspace
+        self._story.say(f"  meanwhile {wanted} is copied" if wanted else "  meanwhile a workspace is made")
         self._session = self._host.start()
         self._follower = Follower(self._session.client, self._story, INSTANCE)
         self._story.say(f"PostgreSQL, Valkey, web, beat and three workers run; {self._host.stack.base_url}")
@@ -204,6 +206,10 @@ class Play:
         before = self._report.before or Inventory()
         for path, kind in sorted(before.skipped.items())[:SHOWN]:
             self._story.say(f"  skipped: {units.printable(path)} is a {kind}, which no snapshot holds")
+        for path in before.unreadable[:SHOWN]:
+            self._story.bad(
+                f"  compared without its content, which you may not read: {units.printable(path)}"
+            )
         self._report.differences = found = compare(before, after)
         self._report.result = "different" if found else "identical"
         for difference in found[:SHOWN]:

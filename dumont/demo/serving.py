@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from .host import INSTANCE, Host
@@ -12,7 +13,7 @@ IDLE_MINUTES = 1
 
 def instructions(host: Host, token: str, password: str, contract_id: str) -> str:
     """The guide's calls for this very instance, the admin's login and how to move the GPU."""
-    url, gpu = host.stack.base_url, host.gpu_file(contract_id)
+    url, gpu = host.stack.base_url, shlex.quote(str(host.gpu_file(contract_id)))
     instance = f"{url}/api/instances/{INSTANCE}"
     curl = f'curl -H "Authorization: Bearer {token}"'
     body = f"{curl} -H 'Content-Type: application/json'"

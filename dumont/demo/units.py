@@ -28,8 +28,8 @@ def progress(facts: Mapping[str, Any]) -> str:
     """One line from an operation's progress; empty when there is none."""
     if "packs_total" in facts:
         return f"{facts['packs_done']} of {facts['packs_total']} packs read back"
-    if "bytes_total" not in facts:
-        return ""
+    if not facts.get("files_total"):
+        return str(facts.get("phase", ""))
     done, total = facts["bytes_done"], facts["bytes_total"]
     parts = [f"{size(done)} of {size(total)}", f"{facts['files_done']:,} of {files(facts['files_total'])}"]
     if total:

@@ -29,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--max-price", type=_price, help="the most that a machine may cost, USD an hour")
         parser.add_argument("--image", default="", help="the image that its machines boot")
         parser.add_argument("--disk-gb", type=int, default=10)
-        parser.add_argument("--idle-minutes", type=float, default=3.0, help="idle this long: hibernate")
+        parser.add_argument("--idle-minutes", type=_duration, default=3.0, help="idle this long: hibernate")
         parser.add_argument("--start", action="store_true", help="rent the first machine now")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -58,3 +58,10 @@ def _price(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation:
         raise ValueError(text) from None
+
+
+def _duration(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise ValueError(text)
+    return value

@@ -17,7 +17,7 @@ from hibernation.domain.errors import (
 )
 from hibernation.providers.base import OfferFilter
 from hibernation.providers.local import LocalProvider, billing_now, read_ledger, set_faults
-from hibernation.providers.local.processes import kill_machine, members
+from hibernation.providers.local.processes import is_alive, kill_machine, members
 from tests.hibernation.providers.renting import (
     box_of,
     eventually,
@@ -274,3 +274,19 @@ def test_destroy_all_ends_everything_whatever_is_armed(provider: LocalProvider, 
     assert provider.destroy_all() == contracts
     assert provider.destroy_all() == []
     assert billing_now(provider.root) == []
+
+
+def test_stop_all_ends_the_processes_and_leaves_the_folders_to_look_at(
+    provider: LocalProvider, key_file: Path
+) -> None:
+    contract_id = provider.launch(spec(provider, key_file))
+    left = processes_of(provider, contract_id)
+    kept = provider.machine_folder(contract_id) / "workspace" / "notes.txt"
+    kept.write_text("mine")
+    assert provider.stop_all() == [contract_id]
+    assert provider.stop_all() == []
+    assert not any(is_alive(process) for process in left)
+    assert billing_now(provider.root) == []
+    assert kept.read_text() == "mine"
+    assert provider.reap_strays() == [contract_id]
+    assert not kept.exists()
