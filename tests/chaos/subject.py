@@ -114,7 +114,7 @@ class Subject:
             return False
 
         try:
-            eventually(arrived, f"{self.name} gets to {place}", 60)
+            eventually(arrived, f"{self.name} gets to {place}", 90)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self._story()}") from None
         return int(self.operation["id"])

@@ -9,7 +9,7 @@ from tests.chaos.conftest import MakeSubjects
 from tests.chaos.places import PLACES, Place
 from tests.chaos.subject import Subject
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 every_place = pytest.mark.parametrize("place", PLACES, ids=str)
 _SOFT = ("beat", "web", "broker")

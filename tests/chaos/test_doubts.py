@@ -20,7 +20,7 @@ from tests.chaos.places import Place
 from tests.chaos.subject import Subject
 from tests.chaos.waiting import eventually
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 _HIBERNATE = OperationKind.HIBERNATE
 _PAUSE_SECONDS = 20.0  # longer than an agent may be silent before its last word counts for nothing

@@ -14,7 +14,7 @@ from tests.chaos.arena import Arena, Row
 from tests.chaos.conftest import MakeSubjects
 from tests.chaos.subject import Subject
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 _WAKES = 8
 

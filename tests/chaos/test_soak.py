@@ -12,13 +12,14 @@ from tests.chaos.arena import WORKERS, Arena
 from tests.chaos.conftest import MakeSubjects
 from tests.chaos.subject import ENDED, Subject
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 _SECONDS = 60.0
+_STRIKES_BETWEEN_CALMS = 4
+_CALM_SECONDS = 5.0  # enough to get somewhere: a killed worker needs seconds to start
 _VICTIMS = (*WORKERS, *WORKERS, "beat", "web", "valkey", "postgres", "flush")
 
 
-@pytest.mark.timeout(300)
 def test_random_deaths_cost_time_and_nothing_else(arena: Arena, make_subjects: MakeSubjects) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -26,8 +27,10 @@ def test_random_deaths_cost_time_and_nothing_else(arena: Arena, make_subjects: M
     subjects = make_subjects("soak_1", "soak_2", "soak_3", pause_seconds=2)
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
-        _let_pass(chance.uniform(1, 3), subjects)
-        _strike(chance.choice(_VICTIMS), arena)
+        for _ in range(_STRIKES_BETWEEN_CALMS):
+            _let_pass(chance.uniform(1, 3), subjects)
+            _strike(chance.choice(_VICTIMS), arena)
+        _let_pass(_CALM_SECONDS, subjects)
     for subject in subjects:
         arena.post(f"instances/{subject.name}/config", {"auto_hibernation_enabled": False}, method="PUT")
     for subject in subjects:
