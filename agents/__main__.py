@@ -46,18 +46,12 @@ def _answer(parsed: argparse.Namespace) -> dict[str, Any]:
     """Imports wait until their command is asked for: the monitor must run where blake3 and zstandard are missing."""
     if parsed.command == "job":
         return _job(parsed)
-    if parsed.command == "dirty":
-        from agents.snapshot.dirty import dirty
+    if parsed.command == "fence":
+        from agents.fence import fence
 
-        return dirty(parsed.workspace, parsed.state_file)
-    if parsed.command == "gpu":
-        from agents.gpu_now import gpu_now
+        return fence(parsed.workspace, parsed.state_file, parsed.record)
+    from agents.snapshot.writers import resume_writers
 
-        return gpu_now()
-    from agents.snapshot.writers import pause_writers, resume_writers
-
-    if parsed.command == "pause-writers":
-        return pause_writers(parsed.workspace, parsed.record)
     return resume_writers(parsed.record)
 
 
@@ -77,13 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     job.add_argument("verb", choices=["start", "status", "stop"])
     job.add_argument("--dir", type=_path, required=True, help="the job's folder, with its spec.json")
     job.add_argument("--again", action="store_true", help="start: also a job that failed; it resumes")
-    dirty = commands.add_parser("dirty", help="was anything written since the last snapshot?")
-    dirty.add_argument("--workspace", required=True)
-    dirty.add_argument("--state-file", type=_path, required=True)
-    commands.add_parser("gpu", help="one look at the GPUs' utilization")
-    pause = commands.add_parser("pause-writers", help="stop the processes that write to the workspace")
-    pause.add_argument("--workspace", required=True)
-    pause.add_argument("--record", type=_path, required=True)
+    fence = commands.add_parser(
+        "fence", help="stop writers, compare with the last snapshot, look at the GPUs"
+    )
+    fence.add_argument("--workspace", required=True)
+    fence.add_argument("--state-file", type=_path, required=True)
+    fence.add_argument("--record", type=_path, required=True)
     resume = commands.add_parser("resume-writers", help="let the stopped processes go on")
     resume.add_argument("--record", type=_path, required=True)
     return parser

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
@@ -20,12 +20,11 @@ from hibernation.domain.errors import BoxError
 STATES = ("running", "done", "failed", "died", "unknown")
 KINDS = ("freeze", "thaw")
 
-_SHORT, _WALK = 30.0, 200.0  # seconds; a walk reads the metadata of the whole workspace
+_SHORT = 30.0  # seconds
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_NUMBER = 1 << 62
 _MAX_TEXT = 2000
 _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
-_PAUSED = "~/.dumont/paused.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +59,6 @@ class JobProgress:
     usable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DirtyReport:
-    """Whether the workspace differs from the last snapshot, in how many entries, and some of them."""
-
-    dirty: bool
-    changed: int
-    sample: tuple[str, ...] = field(default=())
-
-
 def start_job(box: Shell, job: str, spec: Mapping[str, Any], *, again: bool = False) -> JobProgress:
     """Starts a job, detached, or finds it started or ended. Repeatable: a job never runs twice at once.
 
@@ -88,22 +78,6 @@ def job_status(box: Shell, job: str) -> JobProgress:
 def stop_job(box: Shell, job: str) -> None:
     """Ends a job's process; it is gone when this returns. Repeatable."""
     agent_answer(box, f"job stop --dir {_folder(job)}")
-
-
-def dirty(box: Shell, workspace: str, state_file: str) -> DirtyReport:
-    """Compares the workspace with the state file of its last freeze or thaw. Without such a file it is dirty."""
-    command = f"dirty --workspace {quote(workspace)} --state-file {_path(state_file)}"
-    return parse_dirty(agent_answer(box, command, timeout=_WALK))
-
-
-def pause_writers(box: Shell, workspace: str) -> None:
-    """Stops every process that has a file of the workspace open for writing. Repeatable."""
-    agent_answer(box, f"pause-writers --workspace {quote(workspace)} --record {_PAUSED}")
-
-
-def resume_writers(box: Shell) -> None:
-    """Lets go on what ``pause_writers`` stopped. Repeatable; nothing to resume is success."""
-    agent_answer(box, f"resume-writers --record {_PAUSED}")
 
 
 def parse_progress(answer: dict[str, Any], job: str) -> JobProgress:
@@ -126,15 +100,6 @@ def parse_progress(answer: dict[str, Any], job: str) -> JobProgress:
         result=_mapping(answer, "result"),
         usable=answer.get("usable") is True,
     )
-
-
-def parse_dirty(answer: dict[str, Any]) -> DirtyReport:
-    """``BoxError`` unless it says yes or no. What is not said clearly never passes for clean."""
-    is_dirty, sample = answer.get("dirty"), answer.get("sample", [])
-    if not isinstance(is_dirty, bool) or not isinstance(sample, list):
-        raise _nonsense("dirty")
-    changed = _count(answer, "changed")
-    return DirtyReport(is_dirty or changed > 0, changed, tuple(str(path)[:_MAX_TEXT] for path in sample[:10]))
 
 
 def parse_answer(output: str) -> dict[str, Any]:
@@ -163,7 +128,8 @@ def _folder(job: str) -> str:
     return f"~/.dumont/jobs/{job}"
 
 
-def _path(path: str) -> str:
+def quoted_path(path: str) -> str:
+    """For the shell, with a ``~/`` before it left to expand."""
     return f"~/{quote(path[2:])}" if path.startswith("~/") else quote(path)
 
 

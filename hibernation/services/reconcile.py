@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from hibernation.box.jobs import resume_writers
+from hibernation.box.fence import resume_writers
 from hibernation.domain.backoff import retry_seconds
 from hibernation.domain.errors import BoxError, ProviderError
 from hibernation.domain.reconcile import (

@@ -11,10 +11,10 @@ from django.conf import settings
 from msgspec import Meta, Struct
 
 from hibernation.box import jobs
-from hibernation.box.gpu import gpu_now
+from hibernation.box.fence import fence as fence_box
+from hibernation.box.fence import resume_writers
 from hibernation.box.install import install_agent
 from hibernation.box.jobs import JobProgress
-from hibernation.box.ssh import Shell
 from hibernation.domain import idle
 from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply, RunFreeze, RunThaw
 from hibernation.domain.errors import BoxError
@@ -174,26 +174,17 @@ def _progress(seen: JobProgress) -> dict[str, Any]:
 
 def fence(context: Context) -> Reply:
     """Pause the writers, then compare the workspace with what was frozen, then look at the GPU a last time."""
-    workspace = context.machine.workspace
     with context.box().connected() as shell:
-        jobs.pause_writers(shell, workspace)
-        report = jobs.dirty(shell, workspace, _state_file(context))
-        busy = _busy_now(context, shell)
-    # Dirty without a count means that nothing could be compared: never clean.
-    return FenceSeen(max(1, report.changed) if report.dirty else 0, busy, report.sample)
-
-
-def _busy_now(context: Context, shell: Shell) -> bool | None:
-    judgement = idle.judge(gpu_now(shell), context.instance.policy)
-    if judgement.activity is Activity.UNKNOWN:
-        return None
-    return judgement.activity is Activity.BUSY
+        report = fence_box(shell, context.machine.workspace, _state_file(context))
+    activity = idle.judge(report.utilizations, context.instance.policy).activity
+    busy = None if activity is Activity.UNKNOWN else activity is Activity.BUSY
+    return FenceSeen(report.changed, busy, report.sample)
 
 
 def release(context: Context) -> Reply:
     """Stop a freeze that still runs and let the paused writers go on."""
     with context.box().connected() as shell:
-        jobs.resume_writers(shell)
+        resume_writers(shell)
         if context.operation.snapshot is not None:
             jobs.stop_job(shell, _freeze_job(context, load_memo(context.operation.memo).round))
     return Ok()

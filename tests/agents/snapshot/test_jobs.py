@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from agents.snapshot.dirty import dirty
-from agents.snapshot.writers import start_time
+from agents.snapshot.writers import pause_writers, start_time
 from tests.agents.snapshot.harness import TOKEN, Box, Cloud, picture
 
 REPO = Path(__file__).parents[3]
@@ -222,8 +222,7 @@ def test_dirty_notices_everything_that_matters(box: Box) -> None:
     (box.workspace / "link").symlink_to("m1.py")
     assert dirty(str(box.workspace), box.state_file)["dirty"]
     box.freeze("s1")
-    args = ("dirty", "--workspace", str(box.workspace), "--state-file", str(box.state_file))
-    assert agents(*args) == {"dirty": False, "changed": 0, "sample": []}
+    assert dirty(str(box.workspace), box.state_file) == {"dirty": False, "changed": 0, "sample": []}
     workspace = box.workspace
     for change in (
         lambda: (workspace / "new").touch(),
@@ -236,9 +235,9 @@ def test_dirty_notices_everything_that_matters(box: Box) -> None:
         lambda: os.link(workspace / "m6.py", workspace / "m6-twin"),
     ):
         change()
-        assert agents(*args)["dirty"]
+        assert dirty(str(workspace), box.state_file)["dirty"]
         box.freeze("s1", "s1")
-        assert not agents(*args)["dirty"]
+        assert not dirty(str(workspace), box.state_file)["dirty"]
 
 
 def test_writers_are_paused_once_and_resumed(box: Box, tmp_path: Path) -> None:
@@ -255,9 +254,8 @@ def test_writers_are_paused_once_and_resumed(box: Box, tmp_path: Path) -> None:
         for child in children:
             assert child.stdout
             child.stdout.readline()
-        args = ("pause-writers", "--workspace", str(box.workspace), "--record", str(record))
         for _ in range(2):
-            paused = agents(*args)
+            paused = pause_writers(str(box.workspace), record)
             assert [entry["pid"] for entry in paused["paused"]] == [children[0].pid]
             assert paused["failed"] == []
         assert [state(child.pid) for child in children] == ["T", "S"]
@@ -281,8 +279,8 @@ def test_a_writer_through_a_mapping_is_paused_and_a_reused_pid_left_alone(box: B
     try:
         assert child.stdout
         child.stdout.readline()
-        args = ("pause-writers", "--workspace", str(box.workspace), "--record", str(record))
-        assert [entry["pid"] for entry in agents(*args)["paused"]] == [child.pid]
+        paused = pause_writers(str(box.workspace), record)["paused"]
+        assert [entry["pid"] for entry in paused] == [child.pid]
         entries = json.loads(record.read_text())
         record.write_text(json.dumps([{**entry, "started": 1} for entry in entries]))
         assert agents("resume-writers", "--record", str(record)) == {"resumed": [], "gone": 1}

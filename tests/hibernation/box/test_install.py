@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from hibernation.box.fence import fence, resume_writers
 from hibernation.box.install import install_agent
-from hibernation.box.jobs import dirty, job_status, pause_writers, resume_writers, start_job, stop_job
+from hibernation.box.jobs import job_status, start_job, stop_job
 from hibernation.box.ssh import Box, Shell
 from hibernation.domain.errors import BoxError
 from tests.hibernation.box.conftest import Rental
@@ -112,8 +113,9 @@ def test_jobs_are_asked_over_ssh(rental: Rental, control_url: str) -> None:
 def test_a_workspace_without_a_snapshot_is_dirty(rental: Rental, control_url: str) -> None:
     install(rental, control_url, "secret")
     rental.box.run(f"touch {rental.machine.workspace}/file", timeout=10)
-    assert dirty(rental.box, rental.machine.workspace, "~/.dumont/state").dirty
-    pause_writers(rental.box, rental.machine.workspace)
+    report = fence(rental.box, rental.machine.workspace, "~/.dumont/state")
+    assert report.changed
+    assert report.utilizations == (0.0,)
     resume_writers(rental.box)
 
 

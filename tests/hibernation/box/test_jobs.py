@@ -9,13 +9,9 @@ import pytest
 
 from hibernation.box.jobs import (
     JobError,
-    dirty,
     job_status,
     parse_answer,
-    parse_dirty,
     parse_progress,
-    pause_writers,
-    resume_writers,
     start_job,
     stop_job,
 )
@@ -68,22 +64,10 @@ def test_a_name_that_a_shell_could_misread_is_refused(job: str) -> None:
         job_status(FakeShell(RUNNING), job)
 
 
-def test_paths_are_quoted() -> None:
-    shell = FakeShell({"dirty": False, "changed": 0, "sample": []})
-    dirty(shell, "/work space;rm", "~/.dumont/a b")
-    assert shell.commands[-1].endswith("--workspace '/work space;rm' --state-file ~/'.dumont/a b'")
-    pause_writers(shell, "/w'x")
-    assert "--workspace '/w'\"'\"'x'" in shell.commands[-1]
-
-
-def test_stop_and_resume_ask_the_agent() -> None:
+def test_stop_asks_the_agent() -> None:
     shell = FakeShell({})
     stop_job(shell, "op-1")
-    resume_writers(shell)
-    assert [command.split("agents.pyz ")[1] for command in shell.commands] == [
-        "job stop --dir ~/.dumont/jobs/op-1",
-        "resume-writers --record ~/.dumont/paused.json",
-    ]
+    assert shell.commands[-1].endswith("agents.pyz job stop --dir ~/.dumont/jobs/op-1")
 
 
 def test_a_failure_carries_its_code_and_message() -> None:
@@ -148,18 +132,3 @@ def test_text_that_no_database_takes_is_replaced() -> None:
 
 def test_long_texts_are_cut() -> None:
     assert len(parse_progress({**RUNNING, "phase": "x" * 9000}, "op-1").phase) == 2000
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [{}, {"dirty": "no"}, {"dirty": 0}, {"dirty": False, "changed": "0"}, {"dirty": False, "sample": 3}],
-)
-def test_what_does_not_clearly_say_clean_is_refused(answer: dict[str, Any]) -> None:
-    with pytest.raises(BoxError):
-        parse_dirty(answer)
-
-
-def test_changes_make_it_dirty_whatever_it_says() -> None:
-    report = parse_dirty({"dirty": False, "changed": 2, "sample": [f"f{n}" for n in range(20)]})
-    assert report.dirty
-    assert len(report.sample) == 10

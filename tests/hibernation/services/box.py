@@ -15,7 +15,8 @@ from agents.snapshot.freeze import freeze
 from agents.snapshot.progress import Progress
 from agents.snapshot.spec import FreezeSpec, parse_spec
 from agents.snapshot.thaw import thaw
-from hibernation.box.jobs import DirtyReport, JobError, JobProgress
+from hibernation.box.fence import FenceReport
+from hibernation.box.jobs import JobError, JobProgress
 from hibernation.domain.errors import BoxUnreachable
 from hibernation.models import Instance, Pack
 from hibernation.services.clock import db_now
@@ -126,9 +127,10 @@ class FakeBox:
         instance, now = Instance.objects.get(pk=self.instance_id), db_now()
         Pack.objects.bulk_create(Pack(instance=instance, created_at=now, **row) for row in transfer.stored)
 
-    def dirty(self) -> DirtyReport:
+    def fence(self) -> FenceReport:
+        self.log.append("pause")
         changed = self.changes.pop(0) if self.changes else 0
-        return DirtyReport(changed > 0, changed, ("notes.txt",) if changed else ())
+        return FenceReport(changed, ("notes.txt",) if changed else (), self.gpu)
 
 
 def tree(folder: Path) -> dict[str, str]:

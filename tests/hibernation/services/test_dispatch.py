@@ -87,12 +87,14 @@ def test_every_tick_runs_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tick_whose_twin_runs_elsewhere_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
     monkeypatch.setattr(tasks.sweep, "sweep", lambda: ran.append("sweep"))
+    key = [tasks.zlib.crc32(b"dumont:sweep")]
     other = connections["default"].copy()
     try:
         with other.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [tasks.zlib.crc32(b"dumont:sweep")])
-        tasks.sweep_tick()
-        assert ran == []
+            cursor.execute("SELECT pg_advisory_lock(%s)", key)
+            tasks.sweep_tick()
+            assert ran == []
+            cursor.execute("SELECT pg_advisory_unlock(%s)", key)
     finally:
         other.close()
     tasks.sweep_tick()

@@ -163,15 +163,13 @@ def _replace_boxes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         boxes, "install_agent", lambda box, *, instance_id, token, **_: box.install(instance_id, token)
     )
-    monkeypatch.setattr(boxes, "gpu_now", lambda box: box.gpu)
     monkeypatch.setattr(
         boxes.jobs, "start_job", lambda box, job, spec, *, again=False: box.start_job(job, spec, again)
     )
     monkeypatch.setattr(boxes.jobs, "job_status", lambda box, job: box.job_status(job))
     monkeypatch.setattr(boxes.jobs, "stop_job", lambda box, job: log("stop"))
-    monkeypatch.setattr(boxes.jobs, "dirty", lambda box, workspace, state_file: box.dirty())
-    monkeypatch.setattr(boxes.jobs, "pause_writers", lambda box, workspace: log("pause"))
-    monkeypatch.setattr(boxes.jobs, "resume_writers", lambda box: log("resume"))
+    monkeypatch.setattr(boxes, "fence_box", lambda box, workspace, state_file: box.fence())
+    monkeypatch.setattr(boxes, "resume_writers", lambda box: log("resume"))
 
 
 def events(instance: Instance) -> list[str]:
