@@ -234,6 +234,30 @@ def test_after_a_bad_copy_the_next_snapshot_reads_everything_again(world: World)
     assert_consistent(instance)
 
 
+def test_a_pack_that_the_machine_did_not_report_proves_nothing(world: World) -> None:
+    operation = world.run(world.hibernate(world.awake()), until="verify")
+    operation.snapshot.packs.clear()
+    world.run(operation)
+    assert_turned_back(world, operation, "snapshot_unproven")
+
+
+def test_a_pack_that_was_proven_long_ago_and_is_gone_keeps_the_machine(world: World) -> None:
+    """The second snapshot builds on the first one's packs, which nobody reads back again."""
+    instance = world.asleep()
+    world.run(world.wake(instance))
+    operation = world.run(world.hibernate(instance), until="verify")
+    old = operation.snapshot.packs.filter(verified_at__isnull=False)
+    (world.store_root / old[0].key).unlink()
+    world.run(operation)
+    instance.refresh_from_db()
+    assert (operation.error_code, instance.status) == ("snapshot_unproven", InstanceStatus.RUNNING)
+    assert world.provider.calls("destroy") == []
+    second = world.run(world.hibernate(instance))
+    assert second.state == OperationState.SUCCEEDED, second.error
+    assert not set(second.snapshot.packs.all()) & set(old)
+    assert_consistent(instance)
+
+
 def test_a_failed_hibernation_is_not_tried_again_at_once(world: World) -> None:
     instance = world.awake(**idle_for(4))
     operation = world.run(swept(world, instance), until="verify")

@@ -11,7 +11,7 @@ from hibernation.domain.errors import ProviderUnavailable
 from hibernation.domain.states import InstanceStatus, MachineState
 from hibernation.models import Event, Instance, Machine, UsageInterval
 from hibernation.services.clock import db_now
-from hibernation.services.reconcile import reconcile
+from hibernation.services.reconcile import _destroy, reconcile
 from tests.factories import make_machine
 from tests.hibernation.services.world import World, assert_consistent, events
 
@@ -179,6 +179,13 @@ def test_a_destroying_machine_is_asked_once_and_confirmed_by_the_list(world: Wor
     assert machine.state == MachineState.DESTROYED
     assert len(world.provider.calls("destroy")) == 1
     assert Event.objects.get().event_type == "machine_destroyed"
+
+
+def test_two_reconcilers_do_not_ask_together(world: World) -> None:
+    machine = make_machine(None, state=MachineState.DESTROYING)
+    for _ in range(2):
+        _destroy(world.provider, machine.pk, machine.contract_id or "")
+    assert len(world.provider.calls("destroy")) == 1
 
 
 def test_a_refused_destroy_is_repeated_later(world: World) -> None:
