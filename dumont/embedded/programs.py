@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .environment import HOST, PROJECT
 from .processes import Program
 
 
+_CELERY_PATIENCE = 1.5
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a stack runs: ``setup`` one after the other to their ends, then ``services`` side by side for good."""
+    """What a stack runs: ``setup`` one after the other to their ends, then ``services`` side by side for good.
+
+    ``early`` are services that do nothing unless asked: they start before the setup, to be up when it is done.
+    """
 
     setup: tuple[Program, ...]
     services: tuple[Program, ...]
+    early: tuple[Program, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,9 @@ class Surroundings:
 
 
 def project_table(around: Surroundings) -> Table:
-    services = [_web(around), _beat(around), *(_worker(around, queue) for queue in around.workers)]
-    return Table(tuple(_setup(around)), tuple(services))
+    # Nobody asks a worker for anything before web and beat are there.
+    workers = tuple(_worker(around, queue) for queue in around.workers)
+    return Table(tuple(_setup(around)), (_web(around), _beat(around)), early=workers)
 
 
 def _setup(around: Surroundings) -> Iterator[Program]:
@@ -71,7 +79,11 @@ def _worker(around: Surroundings, queue: str) -> Program:
 
 
 def _celery(around: Surroundings, name: str, arguments: Iterable[str]) -> Program:
-    return _python(around, name, ("-m", "celery", "-A", "celery_app", *arguments, "-l", "INFO"))
+    # A worker may be killed at any point without harm, so nobody waits long for one that is slow to end.
+    program = _python(around, name, ("-m", "celery", "-A", "celery_app", *arguments, "-l", "INFO"))
+    # The settings were checked by the migration; each process checking them again costs a second of every start.
+    env = {**program.env, "CELERY_SKIP_CHECKS": "1"}
+    return replace(program, patience=_CELERY_PATIENCE, env=env)
 
 
 def _python(around: Surroundings, name: str, arguments: tuple[str, ...]) -> Program:

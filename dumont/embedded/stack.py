@@ -114,9 +114,10 @@ class Stack:
         self._postgres.start()
         self.valkey.start()
         table = self._table(Surroundings(self.env, self._logs, self._port, self._workers))
+        self._services = tuple(program.name for program in (*table.services, *table.early))
+        self._supervisor.add(*table.early)
         for program in table.setup:
             run(program, _MIGRATED_WITHIN)
-        self._services = tuple(program.name for program in table.services)
         self._supervisor.add(*table.services)
 
     def _is_live(self) -> bool:
