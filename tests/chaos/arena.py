@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-import psycopg2.extras
+import psycopg2  # type: ignore[import-untyped]
+import psycopg2.extras  # type: ignore[import-untyped]
 
 from dumont.embedded.environment import PROJECT
 from dumont.embedded.programs import Surroundings, Table, project_table
@@ -148,7 +148,7 @@ class Arena:
         for name in names:
             self.stack.kill(name)
         for name in names:
-            eventually(lambda name=name: self.stack.pid(name) is None, f"{name} is dead")
+            self._wait_until_dead(name)
         for name in names:
             self._restart(name)
 
@@ -165,6 +165,9 @@ class Arena:
     def _unpause(self) -> None:
         for stop in self.boundaries.glob("*.pause"):
             stop.unlink()
+
+    def _wait_until_dead(self, name: str) -> None:
+        eventually(lambda: self.stack.pid(name) is None, f"{name} is dead")
 
     def _restart(self, name: str) -> None:
         def up() -> int | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hibernation.domain.states import OperationKind
 from tests.chaos.arena import EVERYTHING, Arena
 from tests.chaos.conftest import MakeSubjects
-from tests.chaos.places import PLACES, Place
+from tests.chaos.places import PLACES, WHERE, Place
 from tests.chaos.subject import Subject
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -78,6 +79,28 @@ def test_a_stack_stopped_in_the_middle_goes_on_when_it_starts_again(
     arena.stack.start()
     arena.stack.wait_ready()
     subject.went_on(operation, place)
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_the_worker_is_killed_on_the_way_back_at(
+    where: str, arena: Arena, subjects: dict[str, Subject]
+) -> None:
+    """A wake that is ordered during the snapshot stops the hibernation: the machine is kept."""
+    subject = subjects["worker"]
+    subject.finish()
+    contract = subject.contract
+    saving, back = (Place(OperationKind.HIBERNATE, *at) for at in (("freeze", "claimed"), ("release", where)))
+    subject.arm(saving, back)
+    subject.order(OperationKind.HIBERNATE)
+    subject.wait_at(saving)
+    subject.order(OperationKind.WAKE)
+    subject.release(saving)
+    subject.wait_at(back)
+    arena.kill(back.queue)
+    subject.release(back)
+    assert subject.wait_until_ended()["state"] == "succeeded"
+    assert subject.contract == contract
+    subject.check()
 
 
 def test_every_workspace_is_whole_after_all_that(subjects: dict[str, Subject]) -> None:
