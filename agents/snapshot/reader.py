@@ -5,10 +5,12 @@ A file that moves while it is read is read once more; if it moves again, it is s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -28,10 +30,13 @@ from agents.snapshot.format import CELL, SMALL_LIMIT, file_tier, keyed_id
 from agents.snapshot.packer import Packer
 from agents.snapshot.progress import Progress
 from agents.snapshot.walk import Found, read_xattrs
+from agents.snapshot.writers import mapped_files
 
 T = TypeVar("T")
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MARGIN_NS = 20_000_000
+"""File times lag behind the clock by up to the kernel's tick."""
 
 
 class Moved(Exception):
@@ -70,7 +75,10 @@ class Reader:
         self._catalog = catalog
         self._packer = packer
         self._progress = progress
+        self._root = os.path.realpath(root)
         self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._began_ns = time.time_ns() - _MARGIN_NS
+        self._mapped_inodes, self._mapped_paths = mapped_files()
         self._local = threading.local()
         self.outcome = Outcome()
         self.opened = 0
@@ -263,7 +271,21 @@ class Reader:
         if not stat.S_ISREG(info.st_mode):
             os.close(fd)
             raise Moved
+        if self._may_be_mapped(path, info):
+            with contextlib.suppress(OSError):
+                os.fdatasync(fd)
+            info = os.fstat(fd)
         return fd, info
+
+    def _may_be_mapped(self, path: str, info: os.stat_result) -> bool:
+        """Whether someone may write to it through a mapping that has been written to already.
+
+        The kernel notes the time of the first such write only, until the page has reached the disk: a second write
+        after ours would go unseen. Who mapped the file since we looked has touched it since we began.
+        """
+        if info.st_ino in self._mapped_inodes or info.st_ctime_ns >= self._began_ns:
+            return True
+        return bool(self._mapped_paths) and os.path.join(self._root, path) in self._mapped_paths
 
     def _buffer(self) -> memoryview:
         found: memoryview | None = getattr(self._local, "buffer", None)

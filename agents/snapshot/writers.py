@@ -29,21 +29,16 @@ def pause_writers(workspace: str, record: Path) -> dict[str, Any]:
     spared = _ancestors()
     record.parent.mkdir(parents=True, exist_ok=True)
     paused = _read(record)
-    known = {(entry["pid"], entry["started"]) for entry in paused}
-    failed = []
     for _ in range(_PASSES):
-        newcomers = [
-            entry for entry in _writers(root) if entry["pid"] not in spared and _mark(entry) not in known
-        ]
-        if not newcomers:
+        failed: list[dict[str, Any]] = []
+        # Whoever runs is stopped, also one that is in the record: it may have been let go, or never been held.
+        running = [entry for entry in _writers(root) if entry["pid"] not in spared]
+        if not running:
             break
-        paused += newcomers
-        known |= {_mark(entry) for entry in newcomers}
+        known = {_mark(entry) for entry in paused}
+        paused += [entry for entry in running if _mark(entry) not in known]
         write_atomically(record, json.dumps(paused).encode())
-        for entry in newcomers:
-            error = _signal(entry, signal.SIGSTOP)
-            if error:
-                failed.append({**entry, "why": error})
+        failed = [{**entry, "why": why} for entry in running if (why := _signal(entry, signal.SIGSTOP))]
     return {"paused": paused, "failed": failed}
 
 
@@ -91,12 +86,25 @@ def _is_writable(pid: int, fd: str) -> bool:
 
 def _writes_mapped(pid: int, root: str) -> bool:
     """``numpy.memmap`` and friends close the file and go on writing through the mapping."""
+    return any(_is_beneath(path, root) for _, path in _writable_maps(pid))
+
+
+def mapped_files() -> tuple[frozenset[int], frozenset[str]]:
+    """Inodes and paths that some process has mapped shared and writable: it may write without opening them again."""
+    inodes, paths = set(), set()
+    for name in os.listdir("/proc"):
+        for inode, path in _writable_maps(name) if name.isdigit() else ():
+            inodes.add(inode)
+            paths.add(path)
+    return frozenset(inodes), frozenset(paths)
+
+
+def _writable_maps(pid: int | str) -> Iterator[tuple[int, str]]:
     with contextlib.suppress(OSError):
         for line in os.fsdecode(Path(f"/proc/{pid}/maps").read_bytes()).splitlines():
             parts = line.split(maxsplit=5)
-            if len(parts) == 6 and parts[1][1] == "w" and parts[1][3] == "s" and _is_beneath(parts[5], root):
-                return True
-    return False
+            if len(parts) == 6 and parts[1][1] == "w" and parts[1][3] == "s":
+                yield int(parts[4]), parts[5]
 
 
 def _is_beneath(path: str, root: str) -> bool:

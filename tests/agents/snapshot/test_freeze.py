@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from agents.snapshot import reader
+from agents.snapshot.dirty import dirty
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.reader import Reader
 from tests.agents.snapshot.harness import Box, Cloud, picture
@@ -96,6 +99,20 @@ def test_without_a_state_file_everything_is_read_and_right(
         box.state_file.write_bytes(damage)
     other.thaw(box.freeze("s2", "s1"))
     assert picture(other.workspace) == picture(box.workspace)
+
+
+@pytest.mark.parametrize("size", [4096, 2 * MIB])
+def test_a_second_write_through_a_mapping_is_noticed(box: Box, size: int) -> None:
+    """The kernel tells the time of the first write to a page only, until that page is on the disk."""
+    file = box.workspace / "array"
+    file.write_bytes(bytes(size))
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapping:
+        mapping[0:1] = b"1"
+        time.sleep(0.05)  # longer than the reader's margin: only the mapping itself betrays it
+        box.freeze("s1")
+        assert not dirty(str(box.workspace), box.state_file)["dirty"]
+        mapping[0:1] = b"2"
+        assert dirty(str(box.workspace), box.state_file)["sample"] == ["array"]
 
 
 def test_the_state_of_another_snapshot_is_not_trusted(box: Box) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from agents.snapshot.dirty import dirty
+from agents.snapshot import writers
 from agents.snapshot.writers import pause_writers, start_time
 from tests.agents.snapshot.harness import TOKEN, Box, Cloud, picture
 
@@ -266,6 +267,34 @@ def test_writers_are_paused_once_and_resumed(box: Box, tmp_path: Path) -> None:
         for child in children:
             child.kill()
             child.communicate()
+
+
+def test_a_writer_that_someone_let_go_is_paused_again(box: Box, tmp_path: Path) -> None:
+    record = tmp_path / "paused.json"
+    script = "import sys,time; f=open(sys.argv[1],'w'); print('ready', flush=True); time.sleep(60)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(box.workspace / "f")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        pause_writers(str(box.workspace), record)
+        assert state(child.pid) == "T"
+        child.send_signal(signal.SIGCONT)
+        assert state(child.pid) == "S"
+        assert len(pause_writers(str(box.workspace), record)["paused"]) == 1
+        assert state(child.pid) == "T"
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_writer_that_cannot_be_paused_is_told_each_time(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = {"pid": 1 << 22, "started": 1, "name": "python"}
+    monkeypatch.setattr(writers, "_writers", lambda root: iter([writer]))
+    for _ in range(2):
+        assert len(pause_writers(str(box.workspace), tmp_path / "paused.json")["failed"]) == 1
 
 
 def test_a_writer_through_a_mapping_is_paused_and_a_reused_pid_left_alone(box: Box, tmp_path: Path) -> None:
