@@ -40,7 +40,8 @@ class Memo:
     """What an operation carries from step to step. Stored as JSON on its row.
 
     ``restart``: the job on the box ended badly and is to go on. ``paused``: a fence may have paused writers.
-    ``looking``: the launch is in doubt and its label is looked for.
+    ``looking``: the launch is in doubt and its label is looked for. ``answered_at``: when a long step was last seen
+    going on, in seconds since 1970.
     """
 
     round: int = 0
@@ -57,6 +58,7 @@ class Memo:
     reinstalled: bool = False
     paused: bool = False
     looking: bool = False
+    answered_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,17 @@ def overdue(facts: Facts, allowed: timedelta) -> bool:
     return facts.now - facts.operation.entered_at > allowed
 
 
+def silent(facts: Facts, allowed: timedelta) -> bool:
+    """Whether a step that may take hours has not been seen going on for longer than ``allowed``."""
+    since = max(facts.operation.entered_at.timestamp(), facts.operation.memo.answered_at)
+    return facts.now.timestamp() - since > allowed.total_seconds()
+
+
+def goes_on(facts: Facts, wait: Wait) -> Wait:
+    """``wait``, and note that the step was seen going on."""
+    return replace(wait, memo=replace(facts.operation.memo, answered_at=facts.now.timestamp()))
+
+
 def again(facts: Facts, error: DumontError) -> Wait:
     return Wait(retry_seconds(facts.operation.failures), error.message, failed=True)
 
@@ -107,7 +118,7 @@ def _conclude_quiesce(facts: Facts, reply: Reply) -> Outcome:
 
 
 def _box_trouble(facts: Facts, error: DumontError, allowed: timedelta) -> Outcome:
-    if isinstance(error, HostKeyChanged) or overdue(facts, allowed):
+    if isinstance(error, HostKeyChanged) or silent(facts, allowed):
         return abort(facts, error.code, error.message)
     return again(facts, error)
 
@@ -127,7 +138,8 @@ def _conclude_freeze(facts: Facts, reply: Reply) -> Outcome:
     if not isinstance(reply, JobSeen):
         raise TypeError(reply)
     if reply.state == "running":
-        return replace(look_again(facts, "the workspace is being saved"), progress=reply.progress)
+        wait = replace(look_again(facts, "the workspace is being saved"), progress=reply.progress)
+        return goes_on(facts, wait)
     if reply.state == "done" and reply.result is not None:
         return _frozen(facts, reply)
     failures = facts.operation.memo.job_failures + 1
@@ -161,7 +173,7 @@ def _conclude_verify(facts: Facts, reply: Reply) -> Outcome:
         raise TypeError(reply)
     if reply.packs_done < reply.packs_total:
         progress = {"packs_done": reply.packs_done, "packs_total": reply.packs_total}
-        return Wait(0, "the stored copy is being read back", progress=progress)
+        return goes_on(facts, Wait(0, "the stored copy is being read back", progress=progress))
     reason = f"every one of {reply.packs_total} stored packs was read back and is right"
     round_ = facts.operation.memo.round
     return Go("fence", (SnapshotVerified(round_), Emit(EventType.SNAPSHOT_VERIFIED, reason)))

@@ -25,7 +25,7 @@ from hibernation.domain.effects import (
 )
 from hibernation.domain.errors import DumontError, HostKeyChanged, ProviderRefused
 from hibernation.domain.facts import Facts
-from hibernation.domain.hibernate import again, look_again, machine_of, overdue, restarted
+from hibernation.domain.hibernate import again, goes_on, look_again, machine_of, overdue, restarted, silent
 from hibernation.domain.offers import choose_offer
 from hibernation.domain.outcomes import (
     Change,
@@ -186,7 +186,7 @@ def _conclude_reach(facts: Facts, reply: Reply) -> Outcome:
 
 
 def _machine_trouble(facts: Facts, error: DumontError, allowed: timedelta, *, quick: bool = False) -> Outcome:
-    if isinstance(error, HostKeyChanged) or overdue(facts, allowed):
+    if isinstance(error, HostKeyChanged) or silent(facts, allowed):
         return reject(facts, error.message)
     seconds = poll_seconds(facts.operation.waits) if quick else retry_seconds(facts.operation.failures)
     return Wait(seconds, error.message, failed=True)
@@ -215,7 +215,8 @@ def _conclude_thaw(facts: Facts, reply: Reply) -> Outcome:
     if not isinstance(reply, JobSeen):
         raise TypeError(reply)
     if reply.state == "running":
-        return replace(look_again(facts, "the workspace is being restored"), progress=reply.progress)
+        wait = replace(look_again(facts, "the workspace is being restored"), progress=reply.progress)
+        return goes_on(facts, wait)
     if reply.state == "done" and reply.result is not None:
         files = reply.result.get("files", 0)
         return Go("confirm", (Emit(EventType.RESTORED, f"{files} files restored", dict(reply.result)),))

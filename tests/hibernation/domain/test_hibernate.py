@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +18,14 @@ from hibernation.domain.effects import (
     Ok,
     Quiesce,
     Release,
+    Reply,
     RunFreeze,
     Verify,
     VerifySeen,
 )
 from hibernation.domain.errors import (
     BoxUnreachable,
+    DumontError,
     HostKeyChanged,
     ProviderRefused,
     ProviderUnavailable,
@@ -131,6 +134,25 @@ def test_an_unreachable_machine_is_tried_again_until_it_is_overdue(step: str) ->
     assert aborted(conclude(hibernating(step, entered_at=ago(minutes=11)), BoxUnreachable())) == (
         "box_unreachable"
     )
+
+
+@pytest.mark.parametrize(
+    ("step", "going_on", "error"),
+    [
+        ("freeze", JobSeen("running"), BoxUnreachable()),
+        ("verify", VerifySeen(1, 2), StoreError()),
+    ],
+)
+def test_one_missing_answer_does_not_end_a_step_that_went_on_for_long(
+    step: str, going_on: Reply, error: DumontError
+) -> None:
+    wait = conclude(hibernating(step, entered_at=LONG_AGO), going_on)
+    assert isinstance(wait, Wait)
+    assert wait.memo is not None
+    seen = hibernating(step, entered_at=LONG_AGO, answered_at=wait.memo.answered_at)
+    assert isinstance(conclude(seen, error), Wait)
+    later = replace(seen, now=NOON + timedelta(minutes=31))
+    assert aborted(conclude(later, error)) == error.code
 
 
 def test_another_host_key_ends_it_at_once() -> None:

@@ -226,6 +226,14 @@ def test_a_running_thaw_is_looked_at_again() -> None:
     assert wait.progress == {"files_done": 2}
 
 
+def test_one_missing_answer_does_not_cost_a_machine_that_has_been_restoring_for_long() -> None:
+    wait = conclude(rented("thaw", entered_at=ago(hours=1)), JobSeen("running"))
+    assert isinstance(wait, Wait)
+    assert wait.memo is not None
+    seen = rented("thaw", entered_at=ago(hours=1), answered_at=wait.memo.answered_at)
+    assert isinstance(conclude(seen, BoxUnreachable()), Wait)
+
+
 def test_a_finished_thaw_is_told() -> None:
     outcome = conclude(rented("thaw"), JobSeen("done", result={"files": 4}))
     assert isinstance(outcome, Go)
