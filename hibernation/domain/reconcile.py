@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from hibernation.domain.states import MachineState
 
 MISSING_GRACE = timedelta(seconds=60)
-"""A machine is lost only when complete lists have lacked it for this long."""
+"""A machine is lost only when complete lists have lacked it for this long, and its agent was silent all along."""
 IMPLAUSIBLE_GRACE = timedelta(minutes=10)
 """… or this long when half the fleet, and at least three machines, went missing together."""
 ORPHAN_GRACE = timedelta(minutes=5)
@@ -32,7 +32,8 @@ class MachineRow:
     """``owned``: a running operation is itself ending this machine. ``since``: when it got its present state.
 
     ``destroy_due_at``: when to ask again; ``None`` until it was asked for the first time. ``holds_work``: it was
-    lost while it held a workspace, and no wake has begun elsewhere since; only it may have the latest work.
+    lost while it held a workspace, and no wake has succeeded elsewhere since; only it may have the latest work.
+    ``last_beat_at``: when its agent was last heard.
     """
 
     id: int
@@ -44,6 +45,7 @@ class MachineRow:
     destroy_due_at: datetime | None = None
     owned: bool = False
     holds_work: bool = False
+    last_beat_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,8 @@ def _live(
         return
     elif row.missing_since is None:
         yield NoteMissing(row.id)
-    elif listing.taken_at - row.missing_since >= grace:
+    elif listing.taken_at - max(row.missing_since, row.last_beat_at or row.missing_since) >= grace:
+        # A machine that still reports works, and bills, whatever the list says.
         yield DeclareLost(row.id)
 
 

@@ -6,7 +6,7 @@ The list is taken first, without a transaction, and the rows are read after it.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from django.conf import settings
@@ -101,7 +101,8 @@ def _reconcile_provider(provider: Provider) -> int:
 def _watched(provider: str, listing: Listing) -> list[Machine]:
     """Everything not over, and over rows that the list still names: a machine confirmed gone may come back."""
     named = Q(contract_id__in=list(listing.labels)) | Q(label__in=list(listing.labels.values()))
-    return list(Machine.objects.filter(~Q(state__in=_OVER) | named, provider=provider))
+    watched = Machine.objects.filter(~Q(state__in=_OVER) | named, provider=provider)
+    return list(watched.select_related("instance"))
 
 
 def _row(machine: Machine) -> MachineRow:
@@ -121,15 +122,26 @@ def _row(machine: Machine) -> MachineRow:
         destroy_due_at=machine.destroy_due_at,
         owned=owned,
         holds_work=_holds_work(machine),
+        last_beat_at=_last_beat_at(machine),
     )
 
 
+def _last_beat_at(machine: Machine) -> datetime | None:
+    """Only the active machine's heartbeats are noted on its instance."""
+    if machine.state != MachineState.ACTIVE or machine.instance is None:
+        return None
+    return machine.instance.last_heartbeat_at
+
+
 def _holds_work(machine: Machine) -> bool:
-    """Lost while it held the workspace, and no wake has begun elsewhere since."""
+    """Lost while it held the workspace, which has not come back elsewhere since: a wake that failed changes nothing."""
     if machine.state != MachineState.LOST or machine.activated_at is None:
         return False
     return not Operation.objects.filter(
-        instance=machine.instance_id, kind=OperationKind.WAKE, started_at__gt=machine.state_changed_at
+        instance=machine.instance_id,
+        kind=OperationKind.WAKE,
+        state=OperationState.SUCCEEDED,
+        started_at__gt=machine.state_changed_at,
     ).exists()
 
 

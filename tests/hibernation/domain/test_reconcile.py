@@ -68,6 +68,12 @@ def test_a_machine_is_lost_after_the_grace(missing: timedelta, lost: bool) -> No
     assert planned(row(M.ACTIVE, missing_since=NOON - missing)) == ([DeclareLost(1)] if lost else [])
 
 
+@pytest.mark.parametrize(("silent", "lost"), [(MISSING_GRACE - SECOND, False), (MISSING_GRACE, True)])
+def test_a_machine_that_still_reports_is_not_lost(silent: timedelta, lost: bool) -> None:
+    missing = row(M.ACTIVE, missing_since=ago(hours=1), last_beat_at=NOON - silent)
+    assert planned(missing) == ([DeclareLost(1)] if lost else [])
+
+
 def test_a_list_that_was_long_under_way_does_not_prove_a_long_absence() -> None:
     missing = row(M.ACTIVE, missing_since=ago(seconds=30))
     late = NOON + timedelta(minutes=10)

@@ -8,8 +8,8 @@ import pytest
 from django.conf import settings
 
 from hibernation.domain.errors import ProviderUnavailable
-from hibernation.domain.states import InstanceStatus, MachineState
-from hibernation.models import Event, Instance, Machine, UsageInterval
+from hibernation.domain.states import InstanceStatus, MachineState, OperationState
+from hibernation.models import Event, Instance, Machine, Operation, UsageInterval
 from hibernation.services.clock import db_now
 from hibernation.services.reconcile import _destroy, reconcile
 from tests.factories import make_machine
@@ -108,6 +108,37 @@ def test_a_lost_machine_that_returns_after_a_wake_elsewhere_is_ended(world: Worl
     assert machine.state == MachineState.DESTROYED
     assert listed.contract_id not in world.provider.machines
     assert_consistent(instance)
+
+
+def test_a_lost_machine_that_returns_after_a_wake_that_failed_is_taken_back(world: World) -> None:
+    instance = world.asleep()
+    world.run(world.wake(instance))
+    machine = instance.machines.get(state=MachineState.ACTIVE)
+    listed = world.provider.machines.pop(machine.contract_id or "")
+    reconcile()
+    world.pass_time(61)
+    reconcile()
+    wake = world.wake(instance)
+    Operation.objects.filter(pk=wake.pk).update(deadline_at=wake.started_at)
+    world.provider.machines[listed.contract_id] = listed
+    reconcile()  # while the wake may still fail
+    world.run(wake)
+    assert wake.state == OperationState.FAILED
+    reconcile()
+    machine.refresh_from_db()
+    instance.refresh_from_db()
+    assert (machine.state, instance.status) == (MachineState.ACTIVE, InstanceStatus.RUNNING)
+    assert_consistent(instance)
+
+
+def test_a_machine_that_is_not_listed_but_reports_stays(world: World) -> None:
+    instance = world.awake()
+    world.provider.machines.clear()
+    reconcile()
+    world.pass_time(61)
+    world.beat(instance, 90.0)
+    reconcile()
+    assert only_machine().state == MachineState.ACTIVE
 
 
 def test_a_machine_lost_after_its_proof_that_returns_is_taken_back(world: World) -> None:
