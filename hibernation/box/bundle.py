@@ -25,9 +25,9 @@ def agent_bundle() -> bytes:
     return buffer.getvalue()
 
 
-def bundle_version() -> str:
-    """Changes when any source of the agent does."""
-    return hashlib.sha256(agent_bundle()).hexdigest()[:12]
+def bundle_sha256() -> str:
+    """In hex. Changes when any source of the agent does."""
+    return hashlib.sha256(agent_bundle()).hexdigest()
 
 
 def _package() -> Path:

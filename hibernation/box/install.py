@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from shlex import quote
 
-from hibernation.box.bundle import agent_bundle
+from hibernation.box.bundle import agent_bundle, bundle_sha256
 from hibernation.box.ssh import Shell
 from hibernation.domain.errors import BoxError
 
@@ -59,10 +58,20 @@ def install_agent(
         _start_monitor(shell, python, command)
 
 
+def is_current(shell: Shell, workspace: str) -> bool:
+    """Whether the machine has a token and this very version of the agent. ``BoxError`` without its workspace.
+
+    A machine rented before this control plane was upgraded speaks an older version's commands.
+    """
+    look = (
+        f"test -d {quote(workspace)} || exit 3; test -s {TOKEN_FILE} && sha256sum {BUNDLE} | cut -c1-64; true"
+    )
+    return _last_line(shell.run(look, timeout=_SHORT)) == bundle_sha256()
+
+
 def _upload(shell: Shell, token: str) -> None:
-    bundle = agent_bundle()
-    if _last_line(shell.run(_PREPARE, timeout=_SHORT)) != hashlib.sha256(bundle).hexdigest():
-        shell.put_bytes(bundle, BUNDLE, 0o644)
+    if _last_line(shell.run(_PREPARE, timeout=_SHORT)) != bundle_sha256():
+        shell.put_bytes(agent_bundle(), BUNDLE, 0o644)
     shell.put_bytes(token.encode(), TOKEN_FILE, 0o600)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from shlex import quote
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +12,7 @@ from msgspec import Meta, Struct
 from hibernation.box import jobs
 from hibernation.box.fence import fence as fence_box
 from hibernation.box.fence import resume_writers
-from hibernation.box.install import install_agent
+from hibernation.box.install import install_agent, is_current
 from hibernation.box.jobs import JobProgress
 from hibernation.domain import idle
 from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply, RunFreeze, RunThaw
@@ -23,7 +22,6 @@ from hibernation.services.facts import load_memo
 from hibernation.services.steps.context import Context
 from hibernation.services.tokens import issue_agent_token, workspace_key
 
-COMMAND_SECONDS = 30.0
 TOKEN_FILE = "~/.dumont/token"  # noqa: S105 - a path
 OWNER = "installation"
 
@@ -68,11 +66,8 @@ def install(context: Context) -> Reply:
 
 
 def quiesce(context: Context) -> Reply:
-    """The box answers, its workspace is there and the agent's tools can run."""
-    workspace = quote(context.machine.workspace)
-    check = f"test -d {workspace} && test -f ~/.dumont/agents.pyz && test -s ~/.dumont/token"
-    context.box().run(check, timeout=COMMAND_SECONDS)
-    return Ok()
+    """The box answers, its workspace is there, and its agent is the one that this control plane speaks to."""
+    return Ok() if is_current(context.box(), context.machine.workspace) else install(context)
 
 
 def run_freeze(context: Context, effect: RunFreeze) -> Reply:

@@ -6,14 +6,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-from hibernation.box.bundle import agent_bundle, bundle_version
+from hibernation.box.bundle import agent_bundle, bundle_sha256
 
 
 def test_the_same_sources_give_the_same_bytes() -> None:
-    first, version = agent_bundle(), bundle_version()
+    first, version = agent_bundle(), bundle_sha256()
     agent_bundle.cache_clear()
     assert agent_bundle() == first
-    assert bundle_version() == version
+    assert bundle_sha256() == version
 
 
 def test_it_holds_the_agent_and_nothing_else() -> None:

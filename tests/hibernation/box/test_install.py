@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from hibernation.box.fence import fence, resume_writers
-from hibernation.box.install import install_agent
+from hibernation.box.install import install_agent, is_current
 from hibernation.box.jobs import job_status, start_job, stop_job
 from hibernation.box.ssh import Box, Shell
 from hibernation.domain.errors import BoxError
@@ -117,6 +117,18 @@ def test_a_workspace_without_a_snapshot_is_dirty(rental: Rental, control_url: st
     assert report.changed
     assert report.utilizations == (0.0,)
     resume_writers(rental.box)
+
+
+def test_a_machine_with_an_older_agent_or_none_is_not_current(rental: Rental, control_url: str) -> None:
+    workspace = rental.machine.workspace
+    rental.box.run("rm -f ~/.dumont/agents.pyz", timeout=10)
+    assert not is_current(rental.box, workspace)
+    install(rental, control_url, "secret")
+    assert is_current(rental.box, workspace)
+    rental.box.run("echo old > ~/.dumont/agents.pyz", timeout=10)
+    assert not is_current(rental.box, workspace)
+    with pytest.raises(BoxError):
+        is_current(rental.box, f"{workspace}/none")
 
 
 class ScriptedShell:

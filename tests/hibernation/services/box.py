@@ -54,7 +54,7 @@ class FakeBox:
     """What runs on one machine. Every method is what a function of ``hibernation.box`` is replaced by.
 
     ``before_job``: progress to answer before the job really runs. ``changes``: entries the coming fences find
-    changed. ``gpu``: utilization at the last look.
+    changed. ``gpu``: utilization at the last look. ``outdated``: its agent is of an older version.
     """
 
     home: Path
@@ -66,6 +66,7 @@ class FakeBox:
     reports: bool = True
     unreachable: bool = False
     gpu: tuple[float | None, ...] = (0.0,)
+    outdated: bool = False
     before_job: list[JobProgress] = field(default_factory=list)
     changes: list[int] = field(default_factory=list)
     jobs: dict[str, JobProgress] = field(default_factory=dict)
@@ -87,6 +88,10 @@ class FakeBox:
     def connected(self) -> Iterator[FakeBox]:
         self.run("true", timeout=1)
         yield self
+
+    def is_current(self) -> bool:
+        self.run("true", timeout=1)
+        return not self.outdated
 
     def install(self, instance_id: str, token: str) -> None:
         self.run("true", timeout=1)

@@ -479,6 +479,17 @@ def test_a_machine_that_vanishes_after_the_proof_leaves_a_hibernated_instance(wo
     assert_consistent(instance)
 
 
+def test_a_machine_with_an_older_agent_gets_the_present_one_first(world: World) -> None:
+    instance = world.awake()
+    world.box(instance).outdated = True
+    operation = world.hibernate(instance)
+    world.log.clear()
+    world.run(operation)
+    assert world.log[0] == "install"
+    assert operation.state == OperationState.SUCCEEDED
+    assert_consistent(instance)
+
+
 def lose(world: World, instance: Instance) -> None:
     from hibernation.services.reconcile import reconcile
 
