@@ -12,7 +12,9 @@ from django.views.decorators.http import require_POST
 from msgspec import Meta, Struct
 
 from hibernation.api.authentication import agent_token
+from hibernation.api.bodies import read_body
 from hibernation.api.errors import error_response, plain_error
+from hibernation.api.places import BOXES
 from hibernation.domain.errors import DumontError
 from hibernation.services.snapshots import Announced, SignedObject, issue_downloads, issue_uploads
 from hibernation.services.tokens import AgentToken
@@ -68,9 +70,9 @@ def _answer(
     token = agent_token(request)
     if token is None:
         return plain_error(401, "not_authenticated", "Send the machine's own agent token as a bearer token.")
-    raw = request.read(MAX_BODY_BYTES + 1)
-    if len(raw) > MAX_BODY_BYTES:
-        return plain_error(413, "too_large", f"Ask for fewer objects: at most {MAX_BODY_BYTES} bytes.")
+    raw = read_body(request, MAX_BODY_BYTES, BOXES, token.machine_id)
+    if isinstance(raw, JsonResponse):
+        return raw
     try:
         signed = issue(token, raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

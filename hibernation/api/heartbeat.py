@@ -13,7 +13,9 @@ from msgspec import Meta, Struct
 
 from agents.protocol import MAX_BODY_BYTES, MAX_GPUS, MAX_PROCESSES
 from hibernation.api.authentication import agent_token
+from hibernation.api.bodies import read_body
 from hibernation.api.errors import error_response, plain_error
+from hibernation.api.places import HEARTBEATS
 from hibernation.domain.errors import DumontError
 from hibernation.domain.heartbeats import Beat
 from hibernation.services.heartbeats import Heartbeat, receive_heartbeat
@@ -52,6 +54,9 @@ class HeartbeatBody(Struct, frozen=True):
     jobs: Annotated[list[dict[str, Any]], Meta(max_length=4)] = []
 
 
+# Whoever reads the row later, deep in a stack of its own, must be able to decode it.
+MAX_DEPTH = 16
+
 _decoder = msgspec.json.Decoder(HeartbeatBody)
 
 
@@ -62,9 +67,9 @@ def agent_status(request: HttpRequest) -> JsonResponse:
     token = agent_token(request)
     if token is None:
         return plain_error(401, "not_authenticated", "Send the machine's own agent token as a bearer token.")
-    raw = request.read(MAX_BODY_BYTES + 1)
-    if len(raw) > MAX_BODY_BYTES:
-        return plain_error(413, "too_large", f"A heartbeat has at most {MAX_BODY_BYTES} bytes.")
+    raw = read_body(request, MAX_BODY_BYTES, HEARTBEATS, token.machine_id)
+    if isinstance(raw, JsonResponse):
+        return raw
     try:
         heartbeat = parse(raw)
         answer = receive_heartbeat(token, heartbeat)
@@ -88,6 +93,8 @@ def parse(raw: bytes) -> Heartbeat:
     wire = _decoder.decode(raw)
     if b"\\u0000" in raw:
         raise ValueError("a text holds a NUL byte")
+    if _depth([*wire.processes, *wire.jobs]) > MAX_DEPTH:
+        raise ValueError("it is nested too deeply")
     taken_at = wire.timestamp if wire.timestamp.tzinfo else wire.timestamp.replace(tzinfo=UTC)
     utilizations: list[float | None] = list(wire.gpu_utilizations)
     if not utilizations and wire.gpu_utilization is not None:
@@ -104,3 +111,17 @@ def parse(raw: bytes) -> Heartbeat:
         agent_version=wire.agent_version,
         reading=reading,
     )
+
+
+def _depth(level: list[Any]) -> int:
+    """How deep these lists and objects are nested; 1 when there is none in them."""
+    depth = 0
+    while level:
+        depth += 1
+        level = [part for whole in level for part in _parts(whole)]
+    return depth
+
+
+def _parts(value: Any) -> list[Any]:
+    inner = value.values() if isinstance(value, dict) else value
+    return [part for part in inner if isinstance(part, list | dict)]

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from hibernation.api.places import TRANSFERS, busy
 from hibernation.domain.errors import StoreError
-from hibernation.snapshots.filesystem import StoreRefused
+from hibernation.snapshots.filesystem import FileBody, StoreRefused
 from hibernation.snapshots.registry import get_store
 
 
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "PUT"])
 def store_object(request: HttpRequest, key: str) -> HttpResponseBase:
-    """Bodies are streamed: memory does not grow with the object."""
+    """Bodies are streamed: memory does not grow with the object. 503 when too many are on their way."""
+    give = TRANSFERS.take()
+    if give is None:
+        return busy()
+    reply: HttpResponseBase | None = None
     try:
-        return _receive(request, key) if request.method == "PUT" else _send(request, key)
+        reply = _answer(request, key, give)
+    finally:
+        if not isinstance(reply, StreamingHttpResponse):
+            give()
+    return reply
+
+
+def _answer(request: HttpRequest, key: str, give: Callable[[], None]) -> HttpResponseBase:
+    try:
+        return _receive(request, key) if request.method == "PUT" else _send(request, key, give)
     except StoreRefused as error:
         return _refusal(error.status, error.code, error.message)
     except UnreadablePostError:
@@ -33,15 +49,33 @@ def _receive(request: HttpRequest, key: str) -> HttpResponseBase:
     return HttpResponse(status=201)
 
 
-def _send(request: HttpRequest, key: str) -> HttpResponseBase:
+def _send(request: HttpRequest, key: str, give: Callable[[], None]) -> HttpResponseBase:
     method = request.method or "GET"
     status, headers, body = get_store().send(method, key, request.GET.dict(), request.headers.get("Range"))
     if method == "HEAD":
         body.close()
         return HttpResponse(status=status, headers=headers, content_type="application/octet-stream")
     return StreamingHttpResponse(
-        body, status=status, headers={**headers, "Content-Type": "application/octet-stream"}
+        _Held(body, give), status=status, headers={**headers, "Content-Type": "application/octet-stream"}
     )
+
+
+class _Held:
+    """A body and its place. The server closes it when the last byte is out, and when the reader has left."""
+
+    def __init__(self, body: FileBody, give: Callable[[], None]) -> None:
+        self._body = body
+        self._give = give
+
+    def __iter__(self) -> _Held:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._body)
+
+    def close(self) -> None:
+        self._body.close()
+        self._give()
 
 
 def _refusal(status: int, code: str, message: str) -> JsonResponse:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 import time
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from hibernation.api.places import WAITS
 from hibernation.domain.states import TERMINAL_OPERATION_STATES
 from hibernation.models import Operation
 
 LONGEST_SECONDS = 300.0
 PAUSE_SECONDS = 0.2
-_places = threading.BoundedSemaphore(8)
 
 
 def asked_to_wait(request: Request) -> float:
@@ -35,12 +34,13 @@ def asked_to_wait(request: Request) -> float:
 
 def wait_for(operation_id: int, seconds: float) -> Operation:
     """The operation when it ended or the time is over. With too many waiting already, as it is now."""
-    if not _places.acquire(blocking=False):
+    give = WAITS.take()
+    if give is None:
         return Operation.objects.get(pk=operation_id)
     try:
         return _poll(operation_id, time.monotonic() + seconds)
     finally:
-        _places.release()
+        give()
 
 
 def _poll(operation_id: int, until: float) -> Operation:

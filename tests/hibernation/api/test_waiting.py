@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from hibernation.api import waiting
+from hibernation.api.places import Places
 from hibernation.domain.states import OperationState
 from hibernation.models import Operation
 from hibernation.services.clock import db_now
@@ -31,7 +30,6 @@ def test_it_returns_when_the_time_is_over() -> None:
 
 
 def test_with_too_many_waiting_it_answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(waiting, "WAITS", Places(0))
     operation = make_operation(make_instance())
-    with waiting._places:
-        assert waiting.wait_for(operation.pk, 300).state == OperationState.RUNNING
+    assert waiting.wait_for(operation.pk, 300).state == OperationState.RUNNING
