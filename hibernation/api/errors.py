@@ -65,4 +65,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 def _fields(detail: Any) -> dict[str, str]:
     if not isinstance(detail, dict):
         return {"non_field_errors": " ".join(str(text) for text in detail)}
-    return {name: " ".join(str(t) for t in texts) for name, texts in detail.items()}
+    return {
+        name: " ".join(str(text) for text in texts) if isinstance(texts, list) else str(texts)
+        for name, texts in detail.items()
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.db.models import Count, QuerySet
@@ -32,6 +33,7 @@ from hibernation.services.instances import configure
 from hibernation.services.requests import request_hibernate, request_wake
 
 MAX_EVENTS = 500
+_ROW = re.compile("[0-9]{1,18}")
 WAIT = OpenApiParameter("wait", OpenApiTypes.FLOAT, description="Seconds to wait for the end, at most 300.")
 KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
 
@@ -45,7 +47,8 @@ class NewestFirst(CursorPagination):
     def decode_cursor(self, request: Request) -> Any:
         """DRF hands the position in a forged cursor to the database as it is."""
         cursor = super().decode_cursor(request)
-        if cursor is not None and cursor.position is not None and not str(cursor.position).isdecimal():
+        position = None if cursor is None else cursor.position
+        if position is not None and not _ROW.fullmatch(str(position)):
             raise ValidationError({"cursor": "This is not a cursor of ours."})
         return cursor
 

@@ -422,10 +422,12 @@ def test_the_cursor_leads_to_older_events_and_ends(api: Client) -> None:
 def test_a_limit_out_of_bounds_is_refused(api: Client, limit: str) -> None:
     reply = api.get(f"/api/instances/{make_instance().pk}/events", {"limit": limit})
     assert (reply.status_code, code(reply)) == (400, "invalid")
+    assert reply.json()["error"]["fields"] == {"limit": "A whole number from 1 to 500."}
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "%00", *(base64.b64encode(c).decode() for c in (b"p=x", b"p=%00", b"o=-1"))]
+    "cursor",
+    ["x", "%00", *(base64.b64encode(c).decode() for c in (b"p=x", b"p=%00", b"o=-1", b"p=" + b"9" * 5000))],
 )
 def test_a_forged_cursor_is_refused(api: Client, cursor: str) -> None:
     for path in (f"/api/instances/{make_instance().pk}/events", "/api/operations"):
