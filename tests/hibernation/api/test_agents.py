@@ -211,6 +211,15 @@ def test_an_old_epoch_stores_nothing(world: World) -> None:
     assert rows() == before
 
 
+@pytest.mark.parametrize("field", ["jobs", "processes"])
+def test_a_reading_that_nests_deeper_than_its_readers_can_go_is_refused(world: World, field: str) -> None:
+    instance = world.awake()
+    for depth, status in ((15, 200), (16, 400), (800, 400)):
+        nested = json.loads('{"a":' * depth + "[]" + "}" * depth)
+        reply = send(world, instance, body(instance, seq=depth, **{field: [nested]}))
+        assert reply.status_code == status
+
+
 @pytest.mark.parametrize("state", [MachineState.DESTROYING, MachineState.DESTROYED, MachineState.LOST])
 def test_an_ended_rental_stores_nothing(world: World, state: MachineState) -> None:
     instance = world.awake()
