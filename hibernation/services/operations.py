@@ -19,7 +19,7 @@ from hibernation.domain import lifecycle
 from hibernation.domain.effects import Effect, Reply
 from hibernation.domain.facts import Memo
 from hibernation.domain.outcomes import Changes, Finish, Go, Outcome, Perform, Wait
-from hibernation.domain.states import OperationKind, OperationState
+from hibernation.domain.states import OperationKind, OperationState, SnapshotState
 from hibernation.models import Instance, Operation
 from hibernation.services import leases
 from hibernation.services.boundaries import Boundary, reached
@@ -169,5 +169,14 @@ def _finish(instance: Instance, operation: Operation, outcome: Finish, now: date
     operation.result = {**operation.result, **outcome.result}
     operation.error_code, operation.error = outcome.error_code, outcome.error
     operation.save()
+    _keep_proof(instance, operation)
     promote_queued(instance, now)
     return False
+
+
+def _keep_proof(instance: Instance, operation: Operation) -> None:
+    """The newest proven copy is what a wake restores, also where the machine was kept: that one may be lost later."""
+    snapshot = operation.snapshot
+    if snapshot is not None and snapshot.state == SnapshotState.VERIFIED:
+        instance.snapshot = snapshot
+        instance.save(update_fields=["snapshot"])

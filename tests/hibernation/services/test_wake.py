@@ -53,6 +53,20 @@ def test_the_workspace_comes_back_byte_for_byte_elsewhere(world: World) -> None:
     assert len(before) == 2
 
 
+def test_a_copy_that_was_proven_before_the_veto_comes_back_when_the_machine_is_lost(world: World) -> None:
+    instance = world.awake()
+    before = tree(world.box(instance).workspace)
+    hibernation = world.run(world.hibernate(instance), until="fence")
+    Operation.objects.filter(pk=hibernation.pk).update(cancel_reason="cancelled")
+    assert world.run(hibernation).state == OperationState.CANCELLED
+    world.provider.machines.clear()
+    for _ in range(2):
+        reconcile()
+        world.pass_time(61)
+    machine = assert_awake(world, world.run(world.wake(instance)))
+    assert tree(world.box(machine).workspace) == before
+
+
 def test_every_arrow_of_a_wake_has_its_event(world: World) -> None:
     instance = world.asleep()
     first = instance.events.order_by("-id")[0].pk
