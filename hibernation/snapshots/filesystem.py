@@ -24,6 +24,8 @@ from hibernation.snapshots.store import ObjectInfo, ObjectMissing, SignedRequest
 _BLOCK = 1 << 20
 _MAX_OBJECT = 1 << 30
 _INCOMING = ".incoming"
+# Nothing arrives for so long without a byte being written.
+_LEFTOVER_SECONDS = 86_400
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -159,6 +161,7 @@ class FilesystemStore:
         """Temporary file, fsync, link: the key appears with all its bytes or not at all, and only once."""
         incoming = self._root / _INCOMING
         self._make_dirs(incoming)
+        self._drop_leftovers(incoming)
         temp = incoming / secrets.token_hex(16)
         try:
             with open(temp, "xb", opener=_private) as file:
@@ -173,6 +176,13 @@ class FilesystemStore:
             _sync_dir(path.parent)
         finally:
             temp.unlink(missing_ok=True)
+
+    def _drop_leftovers(self, incoming: Path) -> None:
+        """A process that is killed leaves its temporary file; nobody else would ever remove it."""
+        for temp in incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if temp.stat().st_mtime < self._now() - _LEFTOVER_SECONDS:
+                    temp.unlink()
 
     def _check_same(self, path: Path, size: int, sha256: str) -> None:
         with path.open("rb") as file:

@@ -216,3 +216,15 @@ def test_a_weak_secret_and_an_absurd_size_are_refused(store: FilesystemStore, tm
         FilesystemStore(tmp_path, "http://x", b"short")
     with pytest.raises(StoreError):
         store.sign_put(KEY, size=1 << 40, sha256=SHA256, expires_in=MINUTE)
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(
+    store: FilesystemStore, clock: Clock, tmp_path: Path
+) -> None:
+    put(store)
+    incoming = tmp_path / "store" / ".incoming"
+    for name, age in (("old", 86_401), ("young", 86_399)):
+        (incoming / name).touch()
+        os.utime(incoming / name, (clock.now - age, clock.now - age))
+    put(store, key="i/7/pack-2")
+    assert [path.name for path in incoming.iterdir()] == ["young"]
