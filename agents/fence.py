@@ -19,16 +19,20 @@ def fence(workspace: str, state_file: Path, record: Path, reader: GpuReader | No
     """``{"dirty", "changed", "sample", "paused", "gpu_utilizations"}``. Repeatable.
 
     Writers are stopped first, so that nothing moves between the look and the end; ``record`` says who. A writer that
-    cannot be stopped is a change to come, and counts as one.
+    cannot be stopped, or that came while the workspace was compared, is a change to come, and counts as one.
     """
     held = pause_writers(workspace, record)
     report = dirty(workspace, state_file)
-    loose = [f"process {entry['pid']} cannot be paused" for entry in held["failed"]]
+    late = pause_writers(workspace, record)
+    failed = {entry["pid"] for entry in [*held["failed"], *late["failed"]]}
+    newcomers = [entry["pid"] for entry in late["paused"] if entry not in held["paused"]]
+    loose = [f"process {pid} cannot be paused" for pid in sorted(failed)]
+    loose += [f"process {pid} began to write" for pid in newcomers if pid not in failed]
     return {
         "dirty": bool(report["dirty"] or loose),
         "changed": report["changed"] + len(loose),
         "sample": [*loose, *report["sample"]][:10],
-        "paused": len(held["paused"]),
+        "paused": len(late["paused"]),
         "gpu_utilizations": look_at_gpus(reader or FirstWorking([NvmlReader(), SmiReader()])),
     }
 

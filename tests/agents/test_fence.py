@@ -61,3 +61,19 @@ def test_a_writer_that_cannot_be_paused_is_a_change(tmp_path: Path, monkeypatch:
     answer = fence(str(tmp_path), tmp_path / "state", tmp_path / "record", Reader([0.0]))
     assert (answer["dirty"], answer["changed"]) == (True, 1)
     assert answer["sample"] == ["process 7 cannot be paused"]
+
+
+def test_a_writer_that_came_during_the_comparison_is_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[dict[str, Any]] = []
+
+    def compare(workspace: str, state_file: Path) -> dict[str, Any]:
+        held.append({"pid": 7, "started": 1})
+        return {"dirty": False, "changed": 0, "sample": []}
+
+    monkeypatch.setattr(module, "pause_writers", lambda *_: {"paused": [*held], "failed": []})
+    monkeypatch.setattr(module, "dirty", compare)
+    answer = fence(str(tmp_path), tmp_path / "state", tmp_path / "record", Reader([0.0]))
+    assert (answer["dirty"], answer["changed"], answer["paused"]) == (True, 1, 1)
+    assert answer["sample"] == ["process 7 began to write"]

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from agents.snapshot.dirty import dirty
 from agents.snapshot import writers
+from agents.snapshot.dirty import dirty
 from agents.snapshot.writers import pause_writers, start_time
 from tests.agents.snapshot.harness import TOKEN, Box, Cloud, picture
 
@@ -276,7 +276,8 @@ def test_a_writer_that_someone_let_go_is_paused_again(box: Box, tmp_path: Path) 
         [sys.executable, "-c", script, str(box.workspace / "f")], stdout=subprocess.PIPE, text=True
     )
     try:
-        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
         pause_writers(str(box.workspace), record)
         assert state(child.pid) == "T"
         child.send_signal(signal.SIGCONT)
