@@ -49,7 +49,9 @@ from hibernation.domain.states import EventType, InstanceStatus, MachineState, S
 from hibernation.domain.step import Step
 
 HOLD_AFTER_FAILURE = timedelta(minutes=10)
-VETOES = frozenset({"activity_resumed", "activity_unknown", "workspace_busy", "cancelled", "superseded"})
+VETOES = frozenset(
+    {"activity_resumed", "activity_unknown", "workspace_busy", "cancelled", "superseded", "switched_off"}
+)
 
 
 def machine_of(facts: Facts) -> MachineFacts:
@@ -101,6 +103,8 @@ def doubt(facts: Facts) -> tuple[str, str] | None:
         return "deadline", "it was not done before its deadline"
     if operation.forced:
         return None
+    if not facts.policy.enabled:
+        return "switched_off", "automatic hibernation was switched off"
     since = facts.idle.idle_since
     if since is None or since > operation.started_at:
         return "activity_unknown", "the machine was not seen idle without a break"

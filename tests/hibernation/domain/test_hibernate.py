@@ -33,7 +33,7 @@ from hibernation.domain.errors import (
     StoreError,
 )
 from hibernation.domain.facts import Facts, SnapshotFacts
-from hibernation.domain.idle import IdleState
+from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.lifecycle import conclude, plan
 from hibernation.domain.outcomes import (
     BeginSnapshot,
@@ -78,6 +78,7 @@ def aborted(outcome: object) -> str:
         ({"deadline_at": ago(seconds=1)}, "deadline"),
         ({"idle": IdleState(None, NOON)}, "activity_unknown"),
         ({"idle": IdleState(ago(seconds=19), NOON)}, "activity_unknown"),
+        ({"policy": Policy(enabled=False)}, "switched_off"),
     ],
 )
 def test_any_doubt_before_the_point_of_no_return_leads_to_release(
@@ -93,7 +94,8 @@ def test_no_doubt_is_heard_after_the_point_of_no_return() -> None:
 
 
 def test_a_forced_hibernation_does_not_ask_for_idleness() -> None:
-    assert plan(hibernating("quiesce", forced=True, idle=IdleState())) == Perform(Quiesce())
+    facts = hibernating("quiesce", forced=True, idle=IdleState(), policy=Policy(enabled=False))
+    assert plan(facts) == Perform(Quiesce())
 
 
 def test_release_is_not_stopped_by_doubt() -> None:
@@ -393,7 +395,8 @@ def test_a_machine_that_bills_on_raises_one_alarm(reply: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["activity_resumed", "activity_unknown", "workspace_busy", "cancelled", "superseded"]
+    "code",
+    ["activity_resumed", "activity_unknown", "workspace_busy", "cancelled", "superseded", "switched_off"],
 )
 def test_a_veto_leaves_the_machine_running_and_is_no_failure(code: str) -> None:
     outcome = conclude(hibernating("release", abort_code=code, abort_reason="why"), Ok())
