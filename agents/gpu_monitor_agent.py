@@ -27,6 +27,7 @@ if not __package__:
 from agents.activity import ActivityMeter
 from agents.client import ControlClient, Result, TokenUnavailable, checked_url
 from agents.gpu import FirstWorking, NvmlReader
+from agents.held import HeldWriters
 from agents.identity import AlreadyRunning, only_agent
 from agents.monitor import Monitor
 from agents.nvidia_smi import SmiReader
@@ -204,7 +205,8 @@ def _monitor(options: argparse.Namespace, token: Callable[[], str]) -> int:
             sampler.warm_up(sample_for=0.3)
             recorder = _recorder(options, sampler)
             spool = Spool(options.state_dir / "spool.jsonl", options.instance_id)
-            Monitor(recorder.take, client, spool, options.interval).run()
+            held = HeldWriters(options.state_dir / "paused.json")
+            Monitor(recorder.take, client, spool, options.interval, heard=held.heard).run()
     except AlreadyRunning as error:
         log.error("%s; stop it first or give another --state-dir", error)
         return FAILED

@@ -48,6 +48,7 @@ class Monitor:
     """Takes a reading every ``interval`` seconds and delivers it, the newest first, then what was spooled.
 
     ``read(interval)`` gives the next reading as JSON; ``clock`` is monotonic, so a clock jump changes nothing.
+    ``heard`` is told the instance's status with each answer to a live reading.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Monitor:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
         backoff: Backoff | None = None,
+        heard: Callable[[str], None] = lambda status: None,
     ) -> None:
         self._read = read
         self._client = client
@@ -67,6 +69,7 @@ class Monitor:
         self._clock = clock
         self._wait = wait
         self._backoff = backoff or Backoff()
+        self._heard = heard
         self._pending: dict[str, Any] | None = None
         self._last_beat = -math.inf
         self._next_try = clock()
@@ -134,6 +137,7 @@ class Monitor:
             log.info("the server says %s (instance is %s)", reply.action, reply.status or "?")
             self._action = reply.action
         self._stopped = reply.action == "stop"
+        self._heard(reply.status)
 
     def _replay(self) -> None:
         """Send what was spooled, a bounded number so that the next heartbeat is on time."""

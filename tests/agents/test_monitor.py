@@ -60,6 +60,13 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+def test_each_answer_is_passed_on(world: World) -> None:
+    heard: list[str] = []
+    world.monitor = Monitor(world.read, world, world.spool, 30.0, clock=lambda: world.now, heard=heard.append)
+    world.monitor.step()
+    assert heard == ["running"]
+
+
 def test_a_heartbeat_is_sent_every_interval(world: World) -> None:
     world.run(until=100)
     assert world.posts == [(0, 1, False), (30, 2, False), (60, 3, False), (90, 4, False)]
