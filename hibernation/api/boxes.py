@@ -11,6 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 from msgspec import Meta, Struct
 
+from agents.snapshot.format import MAX_MANIFEST_STORED, MAX_PACK
 from hibernation.api.authentication import agent_token
 from hibernation.api.bodies import read_body
 from hibernation.api.errors import error_response, plain_error
@@ -21,7 +22,7 @@ from hibernation.services.tokens import AgentToken
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_OBJECTS = 1000
-MAX_OBJECT_BYTES = 1 << 30
+MAX_OBJECT_BYTES = max(MAX_PACK, MAX_MANIFEST_STORED)
 
 
 class ObjectWish(Struct, frozen=True):

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
-from hibernation.domain.errors import Conflict, NotFound
+from hibernation.domain.errors import Conflict, InvalidRequest, NotFound
 from hibernation.domain.states import OperationKind, OperationState, SnapshotState
 from hibernation.models import Instance, Machine, Operation, Pack, Snapshot
 from hibernation.services.clock import db_now
@@ -19,6 +19,15 @@ from hibernation.services.heartbeats import Forbidden
 from hibernation.services.tokens import AgentToken
 from hibernation.snapshots.registry import get_store
 from hibernation.snapshots.store import SignedRequest
+
+# At some MiB each, more than any rented disk holds, tries that failed included.
+MAX_OBJECTS = 100_000
+
+
+class TooManyObjects(InvalidRequest):
+    """This snapshot has had more URLs than a workspace can need."""
+
+    code = "too_many_objects"
 
 
 class OperationCancelled(Conflict):
@@ -46,7 +55,8 @@ class SignedObject:
 def issue_uploads(token: AgentToken, snapshot_name: str, objects: Sequence[Announced]) -> list[SignedObject]:
     """A fresh random key and a signed, expiring, size- and hash-bound URL for each object.
 
-    Only for the snapshot that a running, uncancelled hibernation of this very machine is writing.
+    Only for the snapshot that a running, uncancelled hibernation of this very machine is writing, and only as many
+    as a workspace can need: ``TooManyObjects``.
     """
     packs = _reserve(token, snapshot_name, objects)
     store, lifetime = get_store(), settings.DUMONT_STORE_URL_TTL
@@ -65,6 +75,10 @@ def _reserve(token: AgentToken, snapshot_name: str, objects: Sequence[Announced]
     ).first()
     if operation is None or operation.cancel_reason or snapshot.state != SnapshotState.WRITING:
         raise OperationCancelled(f"{snapshot_name} is not being written any more.")
+    # Every freeze asks for fresh keys: without a bound a box could fill the database with wishes.
+    asked = Pack.objects.filter(instance=machine.instance, created_at__gte=snapshot.created_at)
+    if asked[:MAX_OBJECTS].count() + len(objects) > MAX_OBJECTS:
+        raise TooManyObjects(f"{snapshot_name} has had {MAX_OBJECTS} objects: no snapshot needs as many.")
     now = db_now()
     return Pack.objects.bulk_create(_pack(machine.instance, one, now) for one in objects)
 

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -24,6 +25,8 @@ from hibernation.snapshots.store import ObjectInfo, ObjectMissing, SignedRequest
 _BLOCK = 1 << 20
 _MAX_OBJECT = 1 << 30
 _INCOMING = ".incoming"
+# The database may live on the same disk: a box that stores without end must not stop it.
+_SPARE = 1 << 30
 # Nothing arrives for so long without a byte being written.
 _LEFTOVER_SECONDS = 86_400
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -162,6 +165,8 @@ class FilesystemStore:
         incoming = self._root / _INCOMING
         self._make_dirs(incoming)
         self._drop_leftovers(incoming)
+        if shutil.disk_usage(incoming).free < size + _SPARE:
+            raise StoreRefused(507, "the store's disk is nearly full")
         temp = incoming / secrets.token_hex(16)
         try:
             with open(temp, "xb", opener=_private) as file:

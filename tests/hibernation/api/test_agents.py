@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from agents.protocol import MAX_BODY_BYTES
 from hibernation.domain.states import MachineState
 from hibernation.models import Event, Instance, Machine, Operation, Pack, ReadingHour
+from hibernation.services import snapshots
 from hibernation.services.tokens import issue_agent_token
 from tests.factories import make_pack, make_snapshot
 from tests.hibernation.services.world import World
@@ -303,6 +304,17 @@ def test_uploads_are_signed_for_fresh_keys_of_the_instance(world: World) -> None
     assert second["key"].startswith(f"{instance.pk}/manifests/")
     assert Pack.objects.filter(instance=instance, key=first["key"], size=10, sha256="a" * 64).exists()
     assert "signature=" in first["url"]
+
+
+def test_a_box_cannot_reserve_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "MAX_OBJECTS", 3)
+    instance, operation, path = freezing(world)
+    make_pack(instance, created_at=operation.created_at - timedelta(days=1))
+    assert send(world, instance, wish(2), path).status_code == 200
+    refused = send(world, instance, wish(2), path)
+    assert (refused.status_code, code(refused)) == (400, "too_many_objects")
+    assert send(world, instance, wish(1), path).status_code == 200
+    assert Pack.objects.filter(instance=instance).count() == 4
 
 
 def test_what_was_signed_can_be_stored_and_read_back(world: World) -> None:

@@ -228,3 +228,15 @@ def test_what_a_killed_process_left_is_removed_after_a_day(
         os.utime(incoming / name, (clock.now - age, clock.now - age))
     put(store, key="i/7/pack-2")
     assert [path.name for path in incoming.iterdir()] == ["young"]
+
+
+def test_the_last_gigabyte_of_the_disk_is_not_for_objects(
+    store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = (1 << 30) + len(DATA)
+    usage = type("Usage", (), {"free": free - 1})
+    monkeypatch.setattr(filesystem.shutil, "disk_usage", lambda path: usage)
+    assert refused(lambda: put(store)) == 507
+    assert store.head(KEY) is None
+    usage.free = free
+    put(store)
