@@ -11,7 +11,6 @@ from pathlib import Path
 from .environment import HOST, PROJECT
 from .processes import Program
 
-
 _CELERY_PATIENCE = 1.5
 
 
