@@ -5,6 +5,8 @@ from django.urls import include, path
 
 from hibernation.api import health
 
+handler404 = "hibernation.api.errors.page_not_found"
+handler500 = "hibernation.api.errors.server_error"
 urlpatterns = [
     path("livez", health.livez),
     path("readyz", health.readyz),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import Http404, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
@@ -41,6 +42,20 @@ def error_response(error: DumontError) -> JsonResponse:
 
 def plain_error(status: int, code: str, message: str) -> JsonResponse:
     return JsonResponse(body(code, message), status=status)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """For addresses that no view has: scripts are told in the API's words, people get a page."""
+    if request.path_info.startswith("/api/"):
+        return plain_error(404, NotFound.code, "There is no such address.")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The trace is in the log and not on the wire."""
+    if request.path_info.startswith("/api/"):
+        return plain_error(500, "internal", "Something failed here; the log says what.")
+    return defaults.server_error(request)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

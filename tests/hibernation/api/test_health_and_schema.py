@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 from django.db import DatabaseError
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from hibernation.api import health
+from hibernation.api.errors import server_error
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "openapi.yaml"
 
@@ -43,3 +44,19 @@ def test_the_published_schema_is_valid_and_current(tmp_path: Path) -> None:
 @pytest.mark.django_db
 def test_the_schema_is_served_to_people(api: Client) -> None:
     assert api.get("/api/schema").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/instances/a%0Ab"])
+def test_an_unknown_address_of_the_api_is_refused_in_its_words(path: str) -> None:
+    reply = Client().get(path)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_an_unknown_page_is_a_page() -> None:
+    assert Client().get("/nothing").headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/api/x", "application/json"), ("/x", "text/html")])
+def test_an_unforeseen_failure_tells_nothing(path: str, kind: str) -> None:
+    reply = server_error(RequestFactory().get(path))
+    assert (reply.status_code, reply.headers["Content-Type"].partition(";")[0]) == (500, kind)
