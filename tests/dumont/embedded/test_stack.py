@@ -148,16 +148,19 @@ def start_parent(state: Path) -> subprocess.Popen[bytes]:
 
 
 def test_the_project_runs_web_beat_and_a_worker_per_queue(tmp_path: Path) -> None:
-    table = project_table(Surroundings({"A": "b"}, tmp_path, 8123, ("control", "transfer")))
-    assert [program.name for program in table.services] == ["web", "beat", "control", "transfer"]
-    assert [program.argv[1:3] for program in table.setup] == [("manage.py", "migrate")]
+    env = {"A": "b", "DUMONT_STATE": str(tmp_path)}
+    table = project_table(Surroundings(env, tmp_path, 8123, ("control", "transfer")))
+    assert [program.name for program in table.services] == ["web", "beat"]
+    assert [program.name for program in table.early] == ["control", "transfer"]
+    assert [program.name for program in table.setup] == ["migrate", "static"]
     assert "8123" in table.services[0].argv
-    assert all(program.env["A"] == "b" and program.cwd == PROJECT for program in table.services)
+    programs = (*table.setup, *table.services, *table.early)
+    assert all(program.env["A"] == "b" and program.cwd == PROJECT for program in programs)
 
 
 def test_a_checkout_of_somebody_elses_is_not_written_to(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
-    table = project_table(Surroundings({}, tmp_path, 8123, ()))
+    table = project_table(Surroundings({"DUMONT_STATE": str(tmp_path)}, tmp_path, 8123, ()))
     assert all(program.env["PYTHONDONTWRITEBYTECODE"] == "1" for program in table.services)
