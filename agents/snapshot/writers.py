@@ -20,7 +20,7 @@ _OURS = ("agents.pyz", "gpu_monitor_agent", "agents/__main__.py")
 
 
 def pause_writers(workspace: str, record: Path) -> dict[str, Any]:
-    """Stop every process with a file under ``workspace`` open for writing or mapped shared and writable.
+    """Stop every process that works in ``workspace``, or has a file there open for writing or mapped writable.
 
     Never stops ourselves, our ancestors, sshd, process 1, the agent, or what someone else stopped already. Who is
     stopped is recorded before it is stopped. Repeatable: a second call adds newcomers.
@@ -64,8 +64,15 @@ def _writers(root: str) -> Iterator[dict[str, Any]]:
         fields = _stat(pid)
         if not fields or fields[0] in "TtZX" or _is_spared(pid):
             continue
-        if _writes_open(pid, root) or _writes_mapped(pid, root):
+        if _works_in(pid, root) or _writes_open(pid, root) or _writes_mapped(pid, root):
             yield {"pid": pid, "started": int(fields[19]), "name": _comm(pid)}
+
+
+def _works_in(pid: int, root: str) -> bool:
+    """Whoever stands in the workspace may open, write and close a file there between two looks."""
+    with contextlib.suppress(OSError):
+        return _is_beneath(os.readlink(f"/proc/{pid}/cwd") + "/", root)
+    return False
 
 
 def _writes_open(pid: int, root: str) -> bool:

@@ -47,7 +47,7 @@ class ForgetMachine:
 
 @dataclass(frozen=True, slots=True)
 class BeginSnapshot:
-    """A snapshot row in ``writing`` for this operation, or the same one back in ``writing`` for a later round."""
+    """A new snapshot row in ``writing`` for this round of the operation."""
 
     round: int
 

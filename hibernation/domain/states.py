@@ -100,7 +100,7 @@ TERMINAL_OPERATION_STATES = frozenset(
 
 
 class SnapshotState(StrEnum):
-    """writing → frozen → verified; a later round of the same hibernation goes back to writing. ``failed`` is final."""
+    """writing → frozen → verified; a later round of the same hibernation is another snapshot. ``failed`` is final."""
 
     WRITING = "writing"
     FROZEN = "frozen"

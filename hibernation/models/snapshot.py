@@ -57,7 +57,8 @@ class Snapshot(models.Model):
 class Pack(models.Model):
     """One immutable stored object. ``key`` is random and ours; ``sha256`` and ``size`` are what the box announced.
 
-    ``verified_at`` is when the control plane last read it back whole and found it right.
+    ``verified_at`` is when the control plane last read it back whole and found it right; ``proof`` is a hash of what
+    the manifest said of its content then, so that another manifest's claims about it are checked anew.
     """
 
     key = models.CharField(max_length=255, unique=True)
@@ -68,6 +69,7 @@ class Pack(models.Model):
     sha256 = models.CharField(max_length=64)
     created_at = models.DateTimeField()
     verified_at = models.DateTimeField(null=True, blank=True)
+    proof = models.CharField(max_length=64, blank=True)
 
     class Meta:
         constraints = [models.CheckConstraint(name="pack_has_bytes", condition=Q(size__gt=0))]

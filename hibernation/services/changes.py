@@ -126,28 +126,25 @@ class Applier:
         )
 
     def _begin_snapshot(self, round_: int) -> None:
-        snapshot = self.operation.snapshot
-        if snapshot is None:
-            snapshot = self.operation.snapshot = Snapshot.objects.create(
-                name=self._snapshot_name(),
-                instance=self.instance,
-                parent=self._latest_frozen(),
-                created_at=self.now,
-            )
-        snapshot.state, snapshot.round = SnapshotState.WRITING, round_
-        snapshot.frozen_at = snapshot.verified_at = None
-        snapshot.save(update_fields=["state", "round", "frozen_at", "verified_at"])
+        """Each round is a snapshot of its own: what an earlier round proved stays proven if this one ends badly."""
+        self.operation.snapshot = Snapshot.objects.create(
+            name=self._snapshot_name(round_),
+            instance=self.instance,
+            parent=self._latest_frozen(),
+            round=round_,
+            created_at=self.now,
+        )
 
     def _latest_frozen(self) -> Snapshot | None:
         """What the box last froze whole, or was restored from; also where that hibernation was vetoed later."""
         whole = [SnapshotState.FROZEN, SnapshotState.VERIFIED]
         return self.instance.snapshots.filter(state__in=whole).order_by("-id").first()
 
-    def _snapshot_name(self) -> str:
+    def _snapshot_name(self, round_: int) -> str:
         """The guide's form: vast_12345_hibernate_1734441600."""
         name = f"{self.instance.pk}_hibernate_{int(self.now.timestamp())}"
         taken = Snapshot.objects.filter(name=name).exists()
-        return f"{name}_{self.operation.pk}" if taken else name
+        return f"{name}_{self.operation.pk}_{round_}" if taken else name
 
     def _frozen(self, round_: int, result: Mapping[str, Any]) -> None:
         snapshot, manifest = self._snapshot(), result["manifest"]
@@ -155,7 +152,7 @@ class Applier:
         snapshot.manifest_key, snapshot.manifest_size = manifest["key"], manifest["size"]
         snapshot.manifest_sha256, snapshot.manifest_id = manifest["sha256"], manifest["id"]
         snapshot.files, snapshot.bytes_logical = result["files"], result["bytes_logical"]
-        snapshot.bytes_stored_new += result["bytes_stored_new"]
+        snapshot.bytes_stored_new = result["bytes_stored_new"]
         snapshot.report = {
             key: result[key] for key in ("skipped", "skipped_total", "changed_while_read") if key in result
         }

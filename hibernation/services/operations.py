@@ -176,7 +176,9 @@ def _finish(instance: Instance, operation: Operation, outcome: Finish, now: date
 
 def _keep_proof(instance: Instance, operation: Operation) -> None:
     """The newest proven copy is what a wake restores, also where the machine was kept: that one may be lost later."""
-    snapshot = operation.snapshot
-    if snapshot is not None and snapshot.state == SnapshotState.VERIFIED:
-        instance.snapshot = snapshot
+    if operation.kind != OperationKind.HIBERNATE:
+        return
+    newest = instance.snapshots.filter(state=SnapshotState.VERIFIED).order_by("-id").first()
+    if newest is not None:
+        instance.snapshot = newest
         instance.save(update_fields=["snapshot"])

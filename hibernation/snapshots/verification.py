@@ -46,6 +46,18 @@ def check_objects(store: Store, manifest: Manifest, expected: Mapping[str, tuple
             raise SnapshotUnproven(f"pack {pack.key}: the store received other bytes (sha256)")
 
 
+def pack_claims(manifest: Manifest) -> dict[str, str]:
+    """What the manifest says of each pack's content, as a SHA-256: a proof holds for these claims and no others."""
+    hashes = [hashlib.sha256(pack.sha256.encode()) for pack in manifest.packs]
+    for number, chunk in enumerate(manifest.chunks):
+        said = hashes[chunk.pack]
+        said.update(f"{chunk.offset},{chunk.stored},{chunk.codec},{chunk.length},{chunk.id};".encode())
+        for file, _, ref in manifest.chunk_files.get(number, ()):
+            _, offset, length = file.refs[ref]
+            said.update(f"{offset},{length},{file.hash};".encode())
+    return {pack.key: said.hexdigest() for pack, said in zip(manifest.packs, hashes, strict=True)}
+
+
 def verify_pack(store: Store, manifest: Manifest, pack_key: str, key: bytes, *, decode: bool) -> PackProof:
     """Read one pack back whole and hash it; with ``decode`` also decode and check each chunk and small file in it."""
     number, pack = _find(manifest, pack_key)

@@ -73,7 +73,7 @@ def quiesce(context: Context) -> Reply:
 def run_freeze(context: Context, effect: RunFreeze) -> Reply:
     job = _freeze_job(context, effect.round)
     spec = _spec(context, "freeze", job) | {
-        "parent": _parent(context, effect.round),
+        "parent": _parent(context),
         "exclude": [],
     }
     return _run(context, job, spec, effect.again, _freeze_result)
@@ -83,10 +83,8 @@ def _freeze_job(context: Context, round_: int) -> str:
     return f"{context.snapshot.name}-{round_}"
 
 
-def _parent(context: Context, round_: int) -> str | None:
+def _parent(context: Context) -> str | None:
     """The snapshot that the box's state file must speak of to be built upon; any other is read in full."""
-    if round_ > 0:
-        return context.snapshot.name
     parent = context.snapshot.parent
     return parent.name if parent is not None else None
 

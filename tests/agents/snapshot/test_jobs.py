@@ -298,6 +298,20 @@ def test_a_writer_that_cannot_be_paused_is_told_each_time(
         assert len(pause_writers(str(box.workspace), tmp_path / "paused.json")["failed"]) == 1
 
 
+def test_whoever_works_in_the_workspace_is_paused(box: Box, tmp_path: Path) -> None:
+    script = "import time; print('ready', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", script]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=box.workspace)
+    try:
+        assert child.stdout
+        child.stdout.readline()
+        paused = pause_writers(str(box.workspace), tmp_path / "paused.json")["paused"]
+        assert [entry["pid"] for entry in paused] == [child.pid]
+    finally:
+        child.kill()
+        child.communicate()
+
+
 def test_a_writer_through_a_mapping_is_paused_and_a_reused_pid_left_alone(box: Box, tmp_path: Path) -> None:
     record = tmp_path / "paused.json"
     (box.workspace / "f").write_bytes(b"x" * 4096)

@@ -330,6 +330,57 @@ def test_a_workspace_that_changed_is_saved_again(world: World) -> None:
     assert len([call for call in world.log if call.startswith("freeze")]) == 2
 
 
+def test_a_round_that_ends_badly_leaves_the_copy_of_the_round_before(world: World) -> None:
+    instance = world.awake()
+    world.box(instance).changes = [2]
+    operation = world.run(world.hibernate(instance), until="fence")
+    first = operation.snapshot
+    world.step(operation)
+    assert operations.claim(operation.pk, "freeze")
+    lose(world, instance)
+    world.run(operation)
+    instance.refresh_from_db()
+    operation.refresh_from_db()
+    assert operation.snapshot != first
+    assert (instance.status, instance.snapshot) == (InstanceStatus.FAILED, first)
+    assert world.run(world.wake(instance)).state == OperationState.SUCCEEDED
+    assert_consistent(instance)
+
+
+def reads_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the packs that verification reads back from now on."""
+    from hibernation.services.steps import verification
+
+    read: list[str] = []
+    real = verification.verify_pack
+
+    def noted(store: Any, manifest: Any, pack_key: str, key: bytes, *, decode: bool) -> Any:
+        read.append(pack_key)
+        return real(store, manifest, pack_key, key, decode=decode)
+
+    monkeypatch.setattr(verification, "verify_pack", noted)
+    return read
+
+
+def test_a_proof_is_made_again_only_when_it_is_old_or_the_claims_differ(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = world.asleep()
+    old = set(instance.snapshot.packs.values_list("key", flat=True))
+    read = reads_of(monkeypatch)
+    for days, again in ((0, set()), (8, old)):
+        world.run(world.wake(instance))
+        Pack.objects.update(verified_at=db_now() - timedelta(days=days))
+        read.clear()
+        assert world.run(world.hibernate(instance)).state == OperationState.SUCCEEDED
+        assert set(read) & old == again
+    world.run(world.wake(instance))
+    Pack.objects.update(proof="of other claims")
+    read.clear()
+    world.run(world.hibernate(instance))
+    assert set(read) >= old
+
+
 def test_a_workspace_that_never_rests_keeps_the_machine(world: World) -> None:
     instance = world.awake()
     world.box(instance).changes = [1] * 9

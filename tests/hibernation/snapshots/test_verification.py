@@ -13,7 +13,7 @@ import pytest
 from agents.snapshot.format import Manifest, ManifestRef
 from hibernation.domain.errors import SnapshotUnproven
 from hibernation.snapshots.manifest import check_manifest_complete, read_manifest
-from hibernation.snapshots.verification import check_objects, verify_pack
+from hibernation.snapshots.verification import check_objects, pack_claims, verify_pack
 from tests.agents.snapshot.harness import KEY, Box, Cloud, serve_cloud
 
 
@@ -139,6 +139,18 @@ def test_a_chunk_or_file_with_another_id_is_unproven(
         (dataclasses.replace(manifest, chunks=undecodable), "does not decode"),
     ):
         assert word in unproven(lambda m=lie: verify_pack(cloud.store, m, pack, KEY, decode=True))
+
+
+def test_the_claims_about_a_pack_change_with_anything_said_of_its_content(manifest: Manifest) -> None:
+    claims = pack_claims(manifest)
+    assert set(claims) == {pack.key for pack in manifest.packs}
+    chunk = dataclasses.replace(
+        manifest, chunks=[manifest.chunks[0]._replace(length=1), *manifest.chunks[1:]]
+    )
+    assert pack_claims(chunk) != claims
+    files = [file._replace(hash="0" * 64) if file.hash else file for file in manifest.files]
+    assert pack_claims(dataclasses.replace(manifest, files=files)) != claims
+    assert pack_claims(dataclasses.replace(manifest, snapshot="another", created_at="later")) == claims
 
 
 def test_a_pack_outside_the_manifest_is_unproven(cloud: Cloud, manifest: Manifest) -> None:
