@@ -171,8 +171,12 @@ def unprivileged_identity() -> Identity:
 
 @contextlib.contextmanager
 def signals_as_exits() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise ``SystemExit(128 + n)`` in the main thread, so that ``with`` blocks get to clean up."""
+    """SIGTERM and SIGHUP raise ``SystemExit(128 + n)`` in the main thread, so that ``with`` blocks get to clean up.
+
+    SIGINT raises ``KeyboardInterrupt`` even where a shell that started this in the background had it ignored.
+    """
     former = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    former[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

@@ -24,8 +24,6 @@ _WHOLE_SUITE = (("-m", "not chaos"), ("-m", "chaos"))
 
 def main(arguments: Sequence[str]) -> int:
     """Runs pytest with the arguments as they are, or the whole suite in two parts. Returns pytest's exit status."""
-    # A shell that runs this in the background ignores SIGINT for it, and every test's child would inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     runs = (tuple(arguments),) if arguments else _WHOLE_SUITE
     with signals_as_exits(), services() as env:
         for options in runs:

@@ -212,15 +212,15 @@ def arena() -> Iterator[Arena]:
 def _roomy_table(around: Surroundings) -> Table:
     """The project's own programs, but each worker can hold more steps at once."""
     table = project_table(around)
-    services = tuple(
+    workers = tuple(
         replace(
             program, argv=tuple(_SLOTS if before == "-c" else part for before, part in _pairs(program.argv))
         )
         if program.name in around.workers
         else program
-        for program in table.services
+        for program in table.early
     )
-    return replace(table, services=services)
+    return replace(table, early=workers)
 
 
 def _pairs(parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
