@@ -18,7 +18,6 @@ from hibernation.domain import idle
 from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply, RunFreeze, RunThaw
 from hibernation.domain.errors import BoxError
 from hibernation.domain.idle import Activity
-from hibernation.services.facts import load_memo
 from hibernation.services.steps.context import Context
 from hibernation.services.tokens import issue_agent_token, workspace_key
 
@@ -71,16 +70,12 @@ def quiesce(context: Context) -> Reply:
 
 
 def run_freeze(context: Context, effect: RunFreeze) -> Reply:
-    job = _freeze_job(context, effect.round)
+    job = context.snapshot.name
     spec = _spec(context, "freeze", job) | {
         "parent": _parent(context),
         "exclude": [],
     }
     return _run(context, job, spec, effect.again, _freeze_result)
-
-
-def _freeze_job(context: Context, round_: int) -> str:
-    return f"{context.snapshot.name}-{round_}"
 
 
 def _parent(context: Context) -> str | None:
@@ -179,5 +174,5 @@ def release(context: Context) -> Reply:
     with context.box().connected() as shell:
         resume_writers(shell)
         if context.operation.snapshot is not None:
-            jobs.stop_job(shell, _freeze_job(context, load_memo(context.operation.memo).round))
+            jobs.stop_job(shell, context.snapshot.name)
     return Ok()
