@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -41,6 +42,16 @@ def flag(name: str, default: bool) -> bool:
 
 def words(name: str, default: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+def keys(name: str) -> list[bytes]:
+    """One or more keys of 32 bytes, each 64 hex digits, separated by commas."""
+    found = [part.strip() for part in text(name).split(",") if part.strip()]
+    if not found or not all(re.fullmatch(r"[0-9a-fA-F]{64}", part) for part in found):
+        raise ImproperlyConfigured(
+            f"{name} is not 64 hex digits (several: separated by commas). Make one with «openssl rand -hex 32»."
+        )
+    return [bytes.fromhex(part) for part in found]
 
 
 def folder(name: str, default: Path) -> Path:

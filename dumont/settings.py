@@ -19,6 +19,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # -- what every installation sets ----------------------------------------------------------------
 DUMONT_STATE = env.folder("DUMONT_STATE", BASE_DIR / ".dumont")
 SECRET_KEY = env.text("DUMONT_SECRET_KEY")
+# Wraps the workspaces' data keys: without it no snapshot can be read. The first wraps, the others only unwrap.
+DUMONT_ENCRYPTION_KEYS = env.keys("DUMONT_ENCRYPTION_KEYS")
 DEBUG = env.flag("DUMONT_DEBUG", False)
 ALLOWED_HOSTS = env.words("DUMONT_ALLOWED_HOSTS", "127.0.0.1,localhost")
 DUMONT_BASE_URL = env.text("DUMONT_BASE_URL", "http://127.0.0.1:5000").rstrip("/")

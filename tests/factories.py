@@ -17,6 +17,7 @@ from hibernation.domain.states import (
 )
 from hibernation.models import Instance, Machine, Operation, Pack, Snapshot
 from hibernation.services.clock import db_now
+from hibernation.services.keys import current_key
 
 PROVIDER = "fake"
 _numbers = itertools.count(1)
@@ -95,6 +96,8 @@ def make_snapshot(instance: Instance, **more: Any) -> Snapshot:
         "manifest_sha256": "0" * 64,
         "manifest_id": "0" * 64,
     }
+    if "key" not in more:
+        facts["key"] = current_key(instance)
     return Snapshot.objects.create(**facts | more)
 
 

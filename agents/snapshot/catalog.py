@@ -23,7 +23,7 @@ class Pack:
     key: str = ""
     size: int = 0
     sha256: str = ""
-    parts: list[bytes] = field(default_factory=list)
+    parts: list[bytes | bytearray] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
 
 

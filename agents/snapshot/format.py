@@ -1,4 +1,4 @@
-"""Snapshot format v1: its sizes, its ids and the rows of a manifest, a snapshot's table of contents.
+"""Snapshot format v2: its sizes, its ids and the rows of a manifest, a snapshot's table of contents.
 
 Used on the machine and by the control plane alike; it touches no file and no network. ``docs/snapshot-format.md``
 says the same for people. The rows are named tuples because on disk they are JSON arrays, by the 100,000.
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from blake3 import blake3
-
-FORMAT = 1
+FORMAT = 2
 SMALL_LIMIT = 1 << 20
 """Files of at least this many bytes are cut on the grid; smaller ones are bundled."""
 CELL = 8 << 20
@@ -126,11 +124,6 @@ class ManifestRef:
     size: int
     sha256: str
     id: str
-
-
-def keyed_id(key: bytes, data: bytes | memoryview | bytearray) -> str:
-    """The id of some bytes for one tenant: without the key, nobody can tell whether a known file is stored."""
-    return blake3(data, key=key).hexdigest()
 
 
 def file_tier(path: str, mode: int, size: int) -> int:

@@ -64,7 +64,7 @@ def freeze(spec: FreezeSpec, job_dir: Path, progress: Progress, transfer: Transf
         save_state(
             spec.state_file,
             snapshot=spec.snapshot,
-            key=spec.key,
+            keys=spec.keys,
             exclude=exclude,
             files=work.files,
             dirs=tree.dirs,
@@ -78,7 +78,7 @@ def freeze(spec: FreezeSpec, job_dir: Path, progress: Progress, transfer: Transf
 
 def _trusted_state(work: _Work) -> State | None:
     """Only the state of the parent is trusted: the packs of another snapshot may have been deleted meanwhile."""
-    state = load_state(work.spec.state_file, work.spec.key)
+    state = load_state(work.spec.state_file, work.spec.keys)
     if state is None or state.snapshot != work.spec.parent:
         return None
     for pack in state.packs:
@@ -110,7 +110,7 @@ def _store(work: _Work, fresh: list[Found]) -> None:
     for pack in packs_of(work.journal):
         work.catalog.add_pack(pack)
     packer = Packer(lambda pack: _upload(work, pack))
-    reader = Reader(work.spec.workspace, work.spec.key, work.catalog, packer, work.progress)
+    reader = Reader(work.spec.workspace, work.spec.keys, work.catalog, packer, work.progress)
     try:
         run_all(_tasks(reader, fresh), max(2, os.cpu_count() or 1))
     except BaseException:
@@ -185,7 +185,7 @@ def _manifest(work: _Work) -> tuple[Manifest, Table]:
 
 
 def _store_manifest(work: _Work, manifest: Manifest) -> dict[str, Any]:
-    stored, name = pack_manifest(manifest, work.spec.key)
+    stored, name = pack_manifest(manifest, work.spec.keys)
     sha256 = hashlib.sha256(stored).hexdigest()
     key = work.transfer.upload("manifest", 0, [stored], len(stored), sha256)
     return {"key": key, "size": len(stored), "sha256": sha256, "id": name}
@@ -201,7 +201,6 @@ def _result(work: _Work, manifest: Manifest, table: Table, reference: dict[str, 
         "bytes_logical": sum(file.size for file in manifest.files),
         "bytes_stored_new": sum(pack.size for pack in new) + reference["size"],
         "packs_new": [{"key": pack.key, "size": pack.size, "sha256": pack.sha256} for pack in new],
-        "packs_all": [pack.key for pack in manifest.packs],
         "skipped": [{"path": path, "why": why} for path, why in manifest.skipped[:_REPORTED]],
         "skipped_total": len(manifest.skipped),
         "unreadable_total": manifest.unreadable_total,

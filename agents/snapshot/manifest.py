@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from agents.snapshot.cipher import MANIFEST, Keys
 from agents.snapshot.codec import CODECS, unzstd, zstd
 from agents.snapshot.errors import ManifestInvalid
 from agents.snapshot.format import (
@@ -24,7 +25,6 @@ from agents.snapshot.format import (
     PackRow,
     Ref,
     SymlinkRow,
-    keyed_id,
 )
 
 _MAX_SIZE = 1 << 62
@@ -33,17 +33,17 @@ _MAX_ID = 1 << 32
 _HEX = frozenset("0123456789abcdef")
 
 
-def pack_manifest(manifest: Manifest, key: bytes) -> tuple[bytes, str]:
+def pack_manifest(manifest: Manifest, keys: Keys) -> tuple[bytes | bytearray, str]:
     """``(stored bytes, id)``. JSON in ASCII: a name that is not UTF-8 travels as lone surrogates."""
     rows = {name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}
     raw = json.dumps({"format": FORMAT, **rows}, separators=(",", ":")).encode()
-    return zstd(raw), keyed_id(key, raw)
+    return keys.seal(zstd(raw), MANIFEST), keys.name(raw)
 
 
-def unpack_manifest(stored: bytes, key: bytes, expected_id: str) -> Manifest:
+def unpack_manifest(stored: bytes, keys: Keys, expected_id: str) -> Manifest:
     """The checked manifest, or ``SnapshotError('snapshot_unproven')`` saying what is wrong."""
-    raw = unzstd(stored, MAX_MANIFEST)
-    if keyed_id(key, raw) != expected_id:
+    raw = unzstd(keys.unseal(stored, MANIFEST), MAX_MANIFEST)
+    if keys.name(raw) != expected_id:
         raise ManifestInvalid("the manifest's id is not the one recorded")
     return parse_manifest(raw)
 

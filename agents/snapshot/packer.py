@@ -34,7 +34,7 @@ class Packer:
         for thread in self._threads:
             thread.start()
 
-    def add(self, tier: int, chunk: Chunk, stored: bytes) -> None:
+    def add(self, tier: int, chunk: Chunk, stored: bytes | bytearray) -> None:
         """Put a chunk's stored bytes into a pack. Blocks while too much is in flight; raises what an upload raised."""
         self._raise()
         full = None

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from agents.snapshot.catalog import Catalog, Chunk, FrozenFile, Ref
-from agents.snapshot.codec import encode
+from agents.snapshot.chunk import pack_chunk
+from agents.snapshot.cipher import Keys
 from agents.snapshot.fileio import (
     cells,
     data_runs,
@@ -26,7 +27,7 @@ from agents.snapshot.fileio import (
     same_file,
     wait_for_tick,
 )
-from agents.snapshot.format import CELL, SMALL_LIMIT, file_tier, keyed_id
+from agents.snapshot.format import CELL, SMALL_LIMIT, file_tier
 from agents.snapshot.packer import Packer
 from agents.snapshot.progress import Progress
 from agents.snapshot.walk import Found, read_xattrs
@@ -70,8 +71,8 @@ class _GridFile:
 class Reader:
     """Turns found files into stored ones. ``opened`` counts the files it opened."""
 
-    def __init__(self, root: str, key: bytes, catalog: Catalog, packer: Packer, progress: Progress) -> None:
-        self._key = key
+    def __init__(self, root: str, keys: Keys, catalog: Catalog, packer: Packer, progress: Progress) -> None:
+        self._keys = keys
         self._catalog = catalog
         self._packer = packer
         self._progress = progress
@@ -120,7 +121,7 @@ class Reader:
         self._progress.add(files=len(batch))
         if parts:
             raw = b"".join(parts)
-            bundle.id = keyed_id(self._key, raw)
+            bundle.id = self._keys.name(raw)
             self._store(bundle, raw, 0)
 
     def _piece(self, found: Found, bundle: Chunk, parts: list[bytes]) -> None:
@@ -129,7 +130,7 @@ class Reader:
             self._whole(found)
             return
         before, data, xattrs, stable = read
-        piece = keyed_id(self._key, data)
+        piece = self._keys.name(data)
         refs: tuple[Ref, ...] = ()
         if data:
             ref: Ref = (bundle, bundle.length, len(data))
@@ -236,7 +237,7 @@ class Reader:
         view = self._buffer()[:length]
         if read_into(fd, view, offset) < length:
             return None
-        chunk = Chunk(keyed_id(self._key, view), length)
+        chunk = Chunk(self._keys.name(view), length)
         stored = self._catalog.claim_chunk(chunk)
         if stored is chunk:
             self._store(chunk, view, tier)
@@ -244,7 +245,7 @@ class Reader:
         return stored, 0, length
 
     def _store(self, chunk: Chunk, raw: bytes | memoryview, tier: int) -> None:
-        chunk.codec, stored = encode(raw)
+        chunk.codec, stored = pack_chunk(self._keys, chunk.id, raw)
         self._packer.add(tier, chunk, stored)
 
     def _note(

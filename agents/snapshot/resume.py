@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from agents.snapshot.format import CELL, HOLE, FileRow, Manifest, keyed_id
+from agents.snapshot.format import CELL, HOLE, FileRow, Manifest
 from agents.snapshot.journal import Journal, boot_id
 from agents.snapshot.pipeline import run_all
 from agents.snapshot.place import Place
@@ -124,7 +124,7 @@ def _holds(work: Work, fd: int, file: FileRow, at: int, number: int) -> bool:
             for start in range(at, at + length, CELL)
         )
     expected = file.hash or work.manifest.chunks[chunk].id
-    return keyed_id(work.spec.key, os.pread(fd, length, at)) == expected
+    return work.spec.keys.name(os.pread(fd, length, at)) == expected
 
 
 def _keep(work: Work, number: int, info: os.stat_result | None) -> None:

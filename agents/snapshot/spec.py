@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.snapshot.cipher import Keys
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import ManifestRef
 
@@ -23,7 +24,7 @@ class FreezeSpec:
     parent: str | None
     workspace: str
     state_file: Path
-    key: bytes
+    keys: Keys
     control_url: str
     token_file: Path
     exclude: tuple[str, ...] = ()
@@ -35,7 +36,7 @@ class ThawSpec:
     snapshot: str
     workspace: str
     state_file: Path
-    key: bytes
+    keys: Keys
     control_url: str
     token_file: Path
     manifest: ManifestRef
@@ -57,18 +58,28 @@ def parse_spec(spec: Any) -> FreezeSpec | ThawSpec:
 
 
 def _common(spec: dict[str, Any]) -> dict[str, Any]:
-    key = _text(spec, "key")
-    if not re.fullmatch(r"[0-9a-f]{64}", key):
-        raise SnapshotError("bad_spec", "key is not 64 hex digits")
     return {
         "job": _name(spec, "job"),
         "snapshot": _name(spec, "snapshot"),
         "workspace": os.path.expanduser(_text(spec, "workspace")),
         "state_file": Path(_text(spec, "state_file")).expanduser(),
-        "key": bytes.fromhex(key),
+        "keys": _keys(spec.get("keys")),
         "control_url": _text(spec, "control_url"),
         "token_file": Path(_text(spec, "token_file")).expanduser(),
     }
+
+
+def _keys(value: Any) -> Keys:
+    if not isinstance(value, dict) or "cipher" not in value:
+        raise SnapshotError("bad_spec", "keys is not {id, cipher}")
+    cipher = value["cipher"]
+    return Keys(_key(value.get("id"), "keys.id"), None if cipher is None else _key(cipher, "keys.cipher"))
+
+
+def _key(value: Any, field: str) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise SnapshotError("bad_spec", f"{field} is not 64 hex digits")
+    return bytes.fromhex(value)
 
 
 def _manifest(value: Any) -> ManifestRef:

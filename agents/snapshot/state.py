@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.snapshot.catalog import Chunk, FrozenFile, Pack, tabulate
+from agents.snapshot.cipher import Keys
 from agents.snapshot.codec import unzstd, zstd
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import (
@@ -22,7 +23,6 @@ from agents.snapshot.format import (
     DirRow,
     HardlinkRow,
     SymlinkRow,
-    keyed_id,
 )
 from agents.snapshot.progress import write_atomically
 from agents.snapshot.walk import Found, Tree
@@ -47,7 +47,7 @@ def save_state(
     path: Path,
     *,
     snapshot: str,
-    key: bytes,
+    keys: Keys,
     exclude: Sequence[str],
     files: Iterable[FrozenFile],
     dirs: Iterable[DirRow],
@@ -60,7 +60,7 @@ def save_state(
     document = {
         "format": FORMAT,
         "snapshot": snapshot,
-        "key": keyed_id(key, _MARK),
+        "keys": keys.mark(_MARK),
         "exclude": list(exclude),
         "packs": table.packs,
         "chunks": table.chunks,
@@ -73,11 +73,11 @@ def save_state(
     write_atomically(path, zstd(json.dumps(document, separators=(",", ":")).encode(), level=1))
 
 
-def load_state(path: Path, key: bytes | None = None) -> State | None:
-    """The state, or ``None`` if there is none to trust: none written, damaged, or made under another ``key``."""
+def load_state(path: Path, keys: Keys | None = None) -> State | None:
+    """The state, or ``None`` if there is none to trust: none written, damaged, or made under other ``keys``."""
     try:
         document = json.loads(unzstd(path.read_bytes(), MAX_MANIFEST))
-        if document["format"] != FORMAT or (key and document["key"] != keyed_id(key, _MARK)):
+        if document["format"] != FORMAT or (keys and document["keys"] != keys.mark(_MARK)):
             return None
         packs = [Pack(tier, name, size, sha256) for name, size, sha256, tier in document["packs"]]
         chunks = [_chunk(ChunkRow(*row), packs) for row in document["chunks"]]

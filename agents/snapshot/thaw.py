@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.snapshot.catalog import Chunk, FrozenFile, Pack
-from agents.snapshot.codec import decode
+from agents.snapshot.chunk import unpack_chunk
 from agents.snapshot.errors import ManifestInvalid, SnapshotError
 from agents.snapshot.format import (
     HOLE,
@@ -23,7 +23,6 @@ from agents.snapshot.format import (
     DirRow,
     Manifest,
     file_tier,
-    keyed_id,
 )
 from agents.snapshot.journal import Journal
 from agents.snapshot.manifest import check_refs, unpack_manifest
@@ -98,7 +97,7 @@ def _fetch_manifest(spec: ThawSpec, transfer: Transfer) -> Manifest:
     stored = transfer.download(reference.key, 0, reference.size)
     if hashlib.sha256(stored).hexdigest() != reference.sha256:
         raise ManifestInvalid("the stored manifest is not the one recorded (sha256)")
-    manifest = unpack_manifest(stored, spec.key, reference.id)
+    manifest = unpack_manifest(stored, spec.keys, reference.id)
     check_refs(manifest)
     return manifest
 
@@ -162,9 +161,10 @@ def _fetch(work: Work, run: list[int], wanted: dict[int, list[tuple[int, int, in
     for number in run:
         chunk = chunks[number]
         start = chunk.offset - first.offset
-        raw = decode(chunk.codec, data[start : start + chunk.stored], chunk.length)
-        if keyed_id(work.spec.key, raw) != chunk.id:
-            raise SnapshotError("snapshot_unproven", f"chunk {chunk.id} of {key} does not hold its bytes")
+        try:
+            raw = unpack_chunk(work.spec.keys, chunk, data[start : start + chunk.stored])
+        except SnapshotError as error:
+            raise SnapshotError(error.code, f"{key}: {error}") from error
         finished += _put(work, memoryview(raw), wanted[number])
     if finished:
         work.journal.append(finished)
@@ -220,7 +220,7 @@ def _save_state(work: Work, dirs: list[DirRow]) -> None:
     save_state(
         work.spec.state_file,
         snapshot=manifest.snapshot,
-        key=work.spec.key,
+        keys=work.spec.keys,
         exclude=own_paths(work.spec.workspace, work.job_dir, work.spec.state_file, work.spec.token_file),
         files=list(_frozen_files(work, chunks)),
         dirs=dirs,

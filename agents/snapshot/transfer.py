@@ -64,7 +64,7 @@ class Transfer:
         self._signed: dict[str, Signed] = {}
         self._all: list[http.client.HTTPConnection] = []
 
-    def upload(self, kind: str, tier: int, parts: Sequence[bytes], size: int, sha256: str) -> str:
+    def upload(self, kind: str, tier: int, parts: Sequence[bytes | bytearray], size: int, sha256: str) -> str:
         """Store one object and return its key. An expired or refused URL is replaced, and its key with it."""
         wanted = {"objects": [{"kind": kind, "tier": tier, "size": size, "sha256": sha256}]}
         signed = None
@@ -152,7 +152,7 @@ class Transfer:
         method: str,
         url: str,
         headers: dict[str, str],
-        parts: Iterable[bytes],
+        parts: Iterable[bytes | bytearray],
         size: int,
         limit: int = _MAX_REPLY,
     ) -> tuple[int, bytes]:

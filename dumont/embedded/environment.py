@@ -19,6 +19,7 @@ def project_environment(state: Path, postgres: Postgres, valkey: Valkey, port: i
     return {
         "DUMONT_STATE": str(state),
         "DUMONT_SECRET_KEY": keys.secret_key,
+        "DUMONT_ENCRYPTION_KEYS": keys.encryption_key,
         **postgres.env(),
         **valkey.env(),
         "DUMONT_BASE_URL": f"http://{HOST}:{port}",

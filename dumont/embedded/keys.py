@@ -1,4 +1,5 @@
-"""The secrets a state folder gets when it is first used: Django's secret key and the SSH key pair for the machines."""
+"""The secrets a state folder gets when it is first used: Django's secret key, the key that
+wraps the workspaces' keys, and the SSH key pair for the machines."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from .folders import private_folder
 @dataclass(frozen=True, slots=True)
 class Keys:
     secret_key: str
+    encryption_key: str
     ssh_key_file: Path
 
 
@@ -24,9 +26,17 @@ def ensure_keys(state: Path) -> Keys:
     """Reads them, or makes them once. A file is complete or absent; all but the public key are 0600."""
     secret_file = state / "secret.json"
     if not secret_file.exists():
-        _write(secret_file, json.dumps({"DUMONT_SECRET_KEY": secrets.token_urlsafe(48)}).encode())
-    secret_key = json.loads(secret_file.read_text())["DUMONT_SECRET_KEY"]
-    return Keys(str(secret_key), _ensure_ssh_key(private_folder(state / "ssh")))
+        made = {
+            "DUMONT_SECRET_KEY": secrets.token_urlsafe(48),
+            "DUMONT_ENCRYPTION_KEYS": secrets.token_hex(32),
+        }
+        _write(secret_file, json.dumps(made).encode())
+    found = json.loads(secret_file.read_text())
+    return Keys(
+        found["DUMONT_SECRET_KEY"],
+        found["DUMONT_ENCRYPTION_KEYS"],
+        _ensure_ssh_key(private_folder(state / "ssh")),
+    )
 
 
 def _ensure_ssh_key(folder: Path) -> Path:

@@ -76,8 +76,11 @@ LIVE_MACHINE_STATES = frozenset({M.INTENDED, M.LAUNCHED, M.ACTIVE})
 
 
 class OperationKind(StrEnum):
+    """``snapshot`` saves a machine that goes on working, or begins what a hibernation will finish."""
+
     HIBERNATE = "hibernate"
     WAKE = "wake"
+    SNAPSHOT = "snapshot"
 
 
 class OperationState(StrEnum):
@@ -100,12 +103,16 @@ TERMINAL_OPERATION_STATES = frozenset(
 
 
 class SnapshotState(StrEnum):
-    """writing → frozen → verified; a later round of the same hibernation is another snapshot. ``failed`` is final."""
+    """writing → frozen → verified → deleted; a later round of the same hibernation is another snapshot.
+
+    ``failed`` is final. ``deleted``: its row tells that it was; its packs may be gone.
+    """
 
     WRITING = "writing"
     FROZEN = "frozen"
     VERIFIED = "verified"
     FAILED = "failed"
+    DELETED = "deleted"
 
 
 class EventType(StrEnum):
@@ -118,6 +125,8 @@ class EventType(StrEnum):
     HIBERNATE_VETOED = "hibernate_vetoed"
     SNAPSHOT_CREATED = "snapshot_created"
     SNAPSHOT_VERIFIED = "snapshot_verified"
+    SNAPSHOT_ABANDONED = "snapshot_abandoned"
+    SNAPSHOT_DELETED = "snapshot_deleted"
     HIBERNATED = "hibernated"
     DELETED = "deleted"
     WAKE_STARTED = "wake_started"

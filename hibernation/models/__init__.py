@@ -6,7 +6,7 @@ from hibernation.models.heartbeat import ReadingHour
 from hibernation.models.instance import Instance
 from hibernation.models.machine import Machine
 from hibernation.models.operation import Operation, OperationStep
-from hibernation.models.snapshot import Pack, Snapshot
+from hibernation.models.snapshot import Pack, Snapshot, WorkspaceKey
 from hibernation.models.usage import UsageInterval
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "ReadingHour",
     "Snapshot",
     "UsageInterval",
+    "WorkspaceKey",
 ]

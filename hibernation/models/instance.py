@@ -52,6 +52,30 @@ class Instance(models.Model):
         default=timedelta(minutes=30), help_text="hibernated this long: deleted"
     )
 
+    precopy_enabled = models.BooleanField(
+        default=True, help_text="begin saving at the first idle reading, at low priority"
+    )
+    snapshot_interval = models.DurationField(
+        null=True, blank=True, help_text="save a working machine this often; empty: never"
+    )
+    transfer_limit_mbit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Mbit/s to and from the store; empty: no limit"
+    )
+    encryption_enabled = models.BooleanField(default=True, help_text="of what the next snapshots store")
+    default_ignore_rules = models.BooleanField(
+        default=True, help_text="leave out caches that anyone can refill"
+    )
+    ignore_rules = models.TextField(
+        blank=True, help_text="gitignore syntax, after the default rules; the last match counts"
+    )
+    leave_out_model_cache = models.BooleanField(
+        default=False, help_text="leave out a model hub's cache and keep the list of what to fetch again"
+    )
+    keep_last = models.PositiveSmallIntegerField(default=3, help_text="snapshots kept, the newest ones")
+    keep_daily = models.PositiveSmallIntegerField(
+        default=7, help_text="days of which the last snapshot is kept"
+    )
+
     gpu_utilization = models.FloatField(null=True, blank=True, help_text="per cent; empty means unknown")
     last_heartbeat_at = models.DateTimeField(null=True, blank=True)
     last_activity_at = models.DateTimeField(null=True, blank=True)
@@ -60,6 +84,7 @@ class Instance(models.Model):
     hibernate_due_at = models.DateTimeField(null=True, blank=True)
     hold_until = models.DateTimeField(null=True, blank=True)
     delete_due_at = models.DateTimeField(null=True, blank=True)
+    snapshot_due_at = models.DateTimeField(null=True, blank=True)
     snapshot = models.ForeignKey(
         "hibernation.Snapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -77,6 +102,11 @@ class Instance(models.Model):
             ),
             models.Index(
                 fields=["delete_due_at"], name="instance_delete_due", condition=Q(delete_due_at__isnull=False)
+            ),
+            models.Index(
+                fields=["snapshot_due_at"],
+                name="instance_snapshot_due",
+                condition=Q(snapshot_due_at__isnull=False),
             ),
             models.Index(fields=["status"], name="instance_by_status"),
         ]
@@ -110,6 +140,11 @@ class Instance(models.Model):
                 name="instance_hibernated_has_a_snapshot",
                 condition=~Q(status__in=[InstanceStatus.HIBERNATED, InstanceStatus.DELETED])
                 | Q(snapshot__isnull=False),
+            ),
+            models.CheckConstraint(name="instance_keeps_a_snapshot", condition=Q(keep_last__gte=1)),
+            models.CheckConstraint(
+                name="instance_saves_once_in_a_while",
+                condition=Q(snapshot_interval__isnull=True) | Q(snapshot_interval__gte=timedelta(minutes=1)),
             ),
             models.CheckConstraint(
                 name="instance_price_is_positive",

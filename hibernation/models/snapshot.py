@@ -22,7 +22,13 @@ class Snapshot(models.Model):
     frozen_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
 
-    format_version = models.PositiveSmallIntegerField(default=1)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    kept = models.BooleanField(
+        default=False, help_text="kept until somebody lets it go, whatever the rules say"
+    )
+
+    format_version = models.PositiveSmallIntegerField(default=2)
+    key = models.ForeignKey("hibernation.WorkspaceKey", on_delete=models.PROTECT, related_name="snapshots")
     manifest_key = models.CharField(max_length=255, blank=True)
     manifest_size = models.BigIntegerField(default=0)
     manifest_sha256 = models.CharField(max_length=64, blank=True)
@@ -57,8 +63,10 @@ class Snapshot(models.Model):
 class Pack(models.Model):
     """One immutable stored object. ``key`` is random and ours; ``sha256`` and ``size`` are what the box announced.
 
-    ``verified_at`` is when the control plane last read it back whole and found it right; ``proof`` is a hash of what
-    the manifest said of its content then, so that another manifest's claims about it are checked anew.
+    ``verified_at`` is when the control plane last found its bytes right, by reading them back or by the checksum the
+    store made of what it received. ``decoded_at`` is when all of it was decoded; ``proof`` is a hash of what the
+    manifest said of its content then, so that another manifest's claims about it are checked anew.
+    ``condemned_at``: no snapshot needs it, and it is about to be deleted; nothing may refer to it any more.
     """
 
     key = models.CharField(max_length=255, unique=True)
@@ -69,10 +77,31 @@ class Pack(models.Model):
     sha256 = models.CharField(max_length=64)
     created_at = models.DateTimeField()
     verified_at = models.DateTimeField(null=True, blank=True)
+    decoded_at = models.DateTimeField(null=True, blank=True)
     proof = models.CharField(max_length=64, blank=True)
+    condemned_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.CheckConstraint(name="pack_has_bytes", condition=Q(size__gt=0))]
 
     def __str__(self) -> str:
         return self.key
+
+
+class WorkspaceKey(models.Model):
+    """The data key of a workspace's snapshots, 32 random bytes, wrapped by a key of the installation.
+
+    Every snapshot says which one it was made with. The newest is used for the next snapshot.
+    """
+
+    instance = models.ForeignKey("hibernation.Instance", on_delete=models.PROTECT, related_name="keys")
+    encrypts = models.BooleanField(help_text="else it only names chunks, and packs are stored in the clear")
+    wrapped = models.BinaryField(max_length=128)
+    wrapped_by = models.CharField(max_length=16, help_text="the fingerprint of the wrapping key")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["instance", "-id"], name="key_of_instance")]
+
+    def __str__(self) -> str:
+        return f"{self.instance_id}/{self.pk}"

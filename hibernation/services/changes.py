@@ -25,8 +25,9 @@ from hibernation.domain.outcomes import (
     SnapshotVerified,
 )
 from hibernation.domain.states import EventType, MachineState, SnapshotState
-from hibernation.models import Instance, Machine, Operation, Pack, Snapshot
+from hibernation.models import Instance, Machine, Operation, Snapshot
 from hibernation.services.facts import load_memo
+from hibernation.services.keys import current_key
 from hibernation.services.transitions import emit, set_machine, set_status
 
 
@@ -133,6 +134,7 @@ class Applier:
             parent=self._latest_frozen(),
             round=round_,
             created_at=self.now,
+            key=current_key(self.instance),
         )
 
     def _latest_frozen(self) -> Snapshot | None:
@@ -154,10 +156,18 @@ class Applier:
         snapshot.files, snapshot.bytes_logical = result["files"], result["bytes_logical"]
         snapshot.bytes_stored_new = result["bytes_stored_new"]
         snapshot.report = {
-            key: result[key] for key in ("skipped", "skipped_total", "changed_while_read") if key in result
+            key: result[key]
+            for key in (
+                "skipped",
+                "skipped_total",
+                "changed_while_read",
+                "left_out",
+                "left_out_bytes",
+                "to_fetch",
+            )
+            if key in result
         }
         snapshot.save()
-        snapshot.packs.set(Pack.objects.filter(instance=self.instance, key__in=result["packs_all"]))
         size = f"{snapshot.bytes_logical / 1e6:.1f} MB in {snapshot.files} files"
         self._emit(
             EventType.SNAPSHOT_CREATED, f"{size} saved", {"bytes_stored_new": snapshot.bytes_stored_new}

@@ -79,8 +79,3 @@ def find_api_token(raw: str) -> ApiToken | None:
 
 def _digest(raw: str) -> str:
     return hashlib.sha256(raw.encode()).hexdigest()
-
-
-def workspace_key(owner: str) -> bytes:
-    """The BLAKE3 key of an owner's chunk ids: equal chunks meet within an owner and cannot be guessed across."""
-    return hashlib.sha256(f"workspace:{owner}:{settings.SECRET_KEY}".encode()).digest()

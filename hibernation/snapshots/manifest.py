@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
+from agents.snapshot.cipher import Keys
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import MAX_MANIFEST_STORED, Manifest, ManifestRef
 from agents.snapshot.manifest import check_refs, unpack_manifest
 from hibernation.domain.errors import SnapshotUnproven
 from hibernation.snapshots.store import ObjectMissing, Store
 
-__all__ = ["Manifest", "ManifestRef", "check_manifest_complete", "read_manifest"]
+__all__ = ["Keys", "Manifest", "ManifestRef", "check_manifest_complete", "read_manifest"]
 
 
-def read_manifest(store: Store, ref: ManifestRef, key: bytes) -> Manifest:
+def read_manifest(store: Store, ref: ManifestRef, keys: Keys) -> Manifest:
     """The manifest that ``ref`` names, every row checked. Raises ``SnapshotUnproven`` saying what is wrong."""
     if not 0 < ref.size <= MAX_MANIFEST_STORED:
         raise SnapshotUnproven(f"manifest {ref.key}: {ref.size} bytes is no size for a manifest")
@@ -21,7 +22,7 @@ def read_manifest(store: Store, ref: ManifestRef, key: bytes) -> Manifest:
     if hashlib.sha256(stored).hexdigest() != ref.sha256:
         raise SnapshotUnproven(f"manifest {ref.key}: the stored bytes are not the frozen ones (sha256)")
     try:
-        return unpack_manifest(stored, key, ref.id)
+        return unpack_manifest(stored, keys, ref.id)
     except SnapshotError as error:
         raise SnapshotUnproven(f"manifest {ref.key}: {error}") from error
 

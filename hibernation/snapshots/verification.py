@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agents.snapshot.codec import decode as decode_chunk
+from agents.snapshot.chunk import unpack_chunk
+from agents.snapshot.cipher import Keys
 from agents.snapshot.errors import SnapshotError
-from agents.snapshot.format import Manifest, PackRow, keyed_id
+from agents.snapshot.format import Manifest, PackRow
 from hibernation.domain.errors import SnapshotUnproven
 from hibernation.snapshots.manifest import read_exactly
 from hibernation.snapshots.store import Store
@@ -58,14 +59,14 @@ def pack_claims(manifest: Manifest) -> dict[str, str]:
     return {pack.key: said.hexdigest() for pack, said in zip(manifest.packs, hashes, strict=True)}
 
 
-def verify_pack(store: Store, manifest: Manifest, pack_key: str, key: bytes, *, decode: bool) -> PackProof:
+def verify_pack(store: Store, manifest: Manifest, pack_key: str, keys: Keys, *, decode: bool) -> PackProof:
     """Read one pack back whole and hash it; with ``decode`` also decode and check each chunk and small file in it."""
     number, pack = _find(manifest, pack_key)
     stored = read_exactly(store, pack.key, pack.size, what="pack")
     sha256 = hashlib.sha256(stored).hexdigest()
     if sha256 != pack.sha256:
         raise SnapshotUnproven(f"pack {pack.key}: the stored bytes are not the frozen ones (sha256)")
-    chunks = _check_chunks(manifest, number, stored, key) if decode else 0
+    chunks = _check_chunks(manifest, number, stored, keys) if decode else 0
     return PackProof(pack.key, len(stored), sha256, chunks)
 
 
@@ -76,25 +77,23 @@ def _find(manifest: Manifest, pack_key: str) -> tuple[int, PackRow]:
     raise SnapshotUnproven(f"pack {pack_key} is not in the manifest")
 
 
-def _check_chunks(manifest: Manifest, pack_number: int, stored: bytes, key: bytes) -> int:
+def _check_chunks(manifest: Manifest, pack_number: int, stored: bytes, keys: Keys) -> int:
     view, checked = memoryview(stored), 0
     pack = manifest.packs[pack_number]
     for number, chunk in enumerate(manifest.chunks):
         if chunk.pack != pack_number:
             continue
         try:
-            raw = decode_chunk(chunk.codec, view[chunk.offset : chunk.offset + chunk.stored], chunk.length)
+            raw = unpack_chunk(keys, chunk, view[chunk.offset : chunk.offset + chunk.stored])
         except SnapshotError as error:
             raise SnapshotUnproven(f"pack {pack.key}: chunk {chunk.id} does not decode: {error}") from error
-        if keyed_id(key, raw) != chunk.id:
-            raise SnapshotUnproven(f"pack {pack.key}: chunk {chunk.id} decodes to other bytes")
-        _check_files(manifest, number, memoryview(raw), key, pack.key)
+        _check_files(manifest, number, memoryview(raw), keys, pack.key)
         checked += 1
     return checked
 
 
-def _check_files(manifest: Manifest, chunk: int, raw: memoryview, key: bytes, pack_key: str) -> None:
+def _check_files(manifest: Manifest, chunk: int, raw: memoryview, keys: Keys, pack_key: str) -> None:
     for file, _, ref in manifest.chunk_files.get(chunk, ()):
         _, offset, length = file.refs[ref]
-        if file.hash and keyed_id(key, raw[offset : offset + length]) != file.hash:
+        if file.hash and keys.name(raw[offset : offset + length]) != file.hash:
             raise SnapshotUnproven(f"pack {pack_key}: {file.path!r} does not hold its bytes")

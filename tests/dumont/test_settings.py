@@ -14,6 +14,7 @@ def test_an_installation_over_https_has_no_warnings() -> None:
     env = {
         "PATH": os.environ["PATH"],
         "DUMONT_SECRET_KEY": "k1-" + "0123456789abcdefghijklmnopqrstuvwxyz" * 2,
+        "DUMONT_ENCRYPTION_KEYS": "0" * 64,
         "DUMONT_BASE_URL": "https://dumont.example",
         "DUMONT_ALLOWED_HOSTS": "dumont.example",
     }

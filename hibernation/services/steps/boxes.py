@@ -18,12 +18,11 @@ from hibernation.domain import idle
 from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply, RunFreeze, RunThaw
 from hibernation.domain.errors import BoxError
 from hibernation.domain.idle import Activity
+from hibernation.services.keys import keys_of
 from hibernation.services.steps.context import Context
-from hibernation.services.tokens import issue_agent_token, workspace_key
+from hibernation.services.tokens import issue_agent_token
 
 TOKEN_FILE = "~/.dumont/token"  # noqa: S105 - a path
-OWNER = "installation"
-
 
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -43,11 +42,13 @@ class FreezeResult(Struct, frozen=True):
     files: Count
     bytes_logical: Count
     bytes_stored_new: Count
-    packs_all: list[str]
     unreadable_total: Count = 0
     skipped_total: Count = 0
     skipped: list[Any] = []
     changed_while_read: list[Any] = []
+    left_out: list[Any] = []
+    left_out_bytes: Count = 0
+    to_fetch: list[Any] = []
 
 
 def install(context: Context) -> Reply:
@@ -98,13 +99,14 @@ def run_thaw(context: Context, effect: RunThaw) -> Reply:
 
 
 def _spec(context: Context, kind: str, job: str) -> dict[str, Any]:
+    keys = keys_of(context.snapshot.key)
     return {
         "kind": kind,
         "job": job,
         "snapshot": context.snapshot.name,
         "workspace": context.machine.workspace,
         "state_file": _state_file(context),
-        "key": workspace_key(OWNER).hex(),
+        "keys": {"id": keys.id.hex(), "cipher": keys.cipher.hex() if keys.cipher else None},
         "control_url": settings.DUMONT_BASE_URL,
         "token_file": TOKEN_FILE,
     }

@@ -11,9 +11,8 @@ from hibernation.domain.effects import Reply, VerifySeen
 from hibernation.domain.errors import SnapshotUnproven
 from hibernation.models import Pack, Snapshot
 from hibernation.services.clock import db_now
-from hibernation.services.steps.boxes import OWNER
+from hibernation.services.keys import keys_of
 from hibernation.services.steps.context import Context
-from hibernation.services.tokens import workspace_key
 from hibernation.snapshots.manifest import Manifest, ManifestRef, check_manifest_complete, read_manifest
 from hibernation.snapshots.registry import get_store
 from hibernation.snapshots.verification import check_objects, pack_claims, verify_pack
@@ -29,10 +28,10 @@ def verify(context: Context) -> Reply:
     The manifest and the presence and size of every pack are checked each time. A pack is read back and decoded whole
     before the first destroy that depends on it, when this manifest says anything else of it than the last, and weekly.
     """
-    snapshot, key = context.snapshot, workspace_key(OWNER)
+    snapshot, keys = context.snapshot, keys_of(context.snapshot.key)
     store = get_store()
     _check_manifest_issued(snapshot)
-    manifest = read_manifest(store, manifest_ref(snapshot), key)
+    manifest = read_manifest(store, manifest_ref(snapshot), keys)
     check_manifest_complete(manifest)
     packs = _known_packs(snapshot, manifest)
     check_objects(store, manifest, {pack.key: (pack.size, pack.sha256) for pack in packs.values()})
@@ -40,10 +39,10 @@ def verify(context: Context) -> Reply:
     unproven = [pack for pack in packs.values() if not _is_proven(pack, claims[pack.key], oldest)]
     until, done = time.monotonic() + SLICE.total_seconds(), len(packs) - len(unproven)
     for pack in unproven:
-        proof = verify_pack(store, manifest, pack.key, key, decode=True)
+        proof = verify_pack(store, manifest, pack.key, keys, decode=True)
         if (proof.size, proof.sha256) != (pack.size, pack.sha256):
             raise SnapshotUnproven(f"pack {pack.key} is not what the machine announced")
-        Pack.objects.filter(pk=pack.pk).update(verified_at=Now(), proof=claims[pack.key])
+        Pack.objects.filter(pk=pack.pk).update(verified_at=Now(), decoded_at=Now(), proof=claims[pack.key])
         done += 1
         if time.monotonic() > until:
             break
@@ -79,11 +78,10 @@ def _check_manifest_issued(snapshot: Snapshot) -> None:
 def _known_packs(snapshot: Snapshot, manifest: Manifest) -> dict[str, Pack]:
     """The rows of every pack the manifest names: nothing that we did not issue for this instance counts."""
     wanted = {pack.key for pack in manifest.packs}
-    packs = {p.key: p for p in Pack.objects.filter(instance=snapshot.instance, kind="pack", key__in=wanted)}
+    own = Pack.objects.filter(instance=snapshot.instance, kind="pack", condemned_at__isnull=True)
+    packs = {pack.key: pack for pack in own.filter(key__in=wanted)}
     missing = sorted(wanted - set(packs))
     if missing:
-        raise SnapshotUnproven(f"the manifest names {missing[0]}, which was never issued to this instance")
-    linked = set(snapshot.packs.values_list("key", flat=True))
-    if not wanted <= linked:
-        raise SnapshotUnproven("the manifest names more packs than the machine reported")
+        raise SnapshotUnproven(f"the manifest names {missing[0]}, which this instance does not have")
+    snapshot.packs.set(packs.values())
     return packs

@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from agents.snapshot.cipher import Keys
+from agents.snapshot.format import ManifestRef
 from agents.snapshot.freeze import freeze
 from agents.snapshot.progress import Progress
 from agents.snapshot.spec import FreezeSpec, ThawSpec, parse_spec
 from agents.snapshot.thaw import thaw
 from agents.snapshot.transfer import Retry, Transfer
 from hibernation.snapshots.filesystem import FilesystemStore, StoreRefused
+from hibernation.snapshots.manifest import read_manifest
 
-KEY = bytes(range(32))
+KEYS = Keys(bytes(range(32)), bytes(range(32, 64)))
 TOKEN = "agent-token"
 
 
@@ -177,7 +180,9 @@ class Box:
     def freeze(self, snapshot: str, parent: str | None = None, **more: Any) -> dict[str, Any]:
         spec = parse_spec(self.freeze_spec(snapshot, parent, **more))
         assert isinstance(spec, FreezeSpec)
-        return self._run(spec, f"freeze-{snapshot}")
+        frozen = self._run(spec, f"freeze-{snapshot}")
+        manifest = read_manifest(self.cloud.store, ManifestRef(**frozen["manifest"]), spec.keys)
+        return frozen | {"packs_all": [pack.key for pack in manifest.packs]}
 
     def thaw(self, frozen: dict[str, Any], job: str = "thaw") -> dict[str, Any]:
         spec = parse_spec(self.thaw_spec(frozen["snapshot"], frozen["manifest"]))
@@ -201,7 +206,7 @@ class Box:
             "job": f"job-{snapshot}",
             "workspace": str(self.workspace),
             "state_file": str(self.state_file),
-            "key": KEY.hex(),
+            "keys": {"id": KEYS.id.hex(), "cipher": (KEYS.cipher or b"").hex() or None},
             "control_url": self.cloud.url,
             "token_file": str(self.home / "token"),
         }

@@ -194,7 +194,8 @@ def test_a_failed_job_starts_again_only_when_asked(box: Box, cloud: Cloud) -> No
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"key": "short"}, "bad_spec"),
+        ({"keys": {"id": "short", "cipher": None}}, "bad_spec"),
+        ({"keys": {"id": "0" * 64}}, "bad_spec"),
         ({"kind": "melt"}, "bad_spec"),
         ({"workspace": "/nonexistent/x"}, "workspace_missing"),
     ],

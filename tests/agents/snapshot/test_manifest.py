@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import zstandard
 
+from agents.snapshot.cipher import Keys
 from agents.snapshot.errors import SnapshotError
-from agents.snapshot.format import keyed_id
 from agents.snapshot.manifest import check_refs, parse_manifest, unpack_manifest
 
-KEY = bytes(32)
+KEYS = Keys(bytes(32), None)
 DIGEST = "ab" * 32
 
 
@@ -112,12 +112,12 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     claim = packed[:4] + bytes([0b11100000]) + (2**45).to_bytes(8, "little") + b"\x01\x00\x00"
     for stored in (claim, b"not zstd", packed[:20], b""):
         with pytest.raises(SnapshotError):
-            unpack_manifest(stored, KEY, DIGEST)
+            unpack_manifest(stored, KEYS, DIGEST)
 
 
 def test_another_manifest_under_the_right_name_is_refused() -> None:
     raw = json.dumps(document()).encode()
     stored = zstandard.ZstdCompressor().compress(raw)
-    assert unpack_manifest(stored, KEY, keyed_id(KEY, raw)).snapshot == "s"
+    assert unpack_manifest(stored, KEYS, KEYS.name(raw)).snapshot == "s"
     with pytest.raises(SnapshotError):
-        unpack_manifest(stored, b"x" * 32, keyed_id(KEY, raw))
+        unpack_manifest(stored, Keys(b"x" * 32, None), KEYS.name(raw))

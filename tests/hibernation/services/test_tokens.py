@@ -17,7 +17,6 @@ from hibernation.services.tokens import (
     find_api_token,
     issue_agent_token,
     read_agent_token,
-    workspace_key,
 )
 from tests.factories import make_instance, make_machine
 
@@ -87,8 +86,3 @@ def test_a_token_dies_at_its_time() -> None:
     assert (
         find_api_token(create_api_token(User.objects.create_user("ana"), "t", timedelta(seconds=-1))) is None
     )
-
-
-def test_owners_have_different_workspace_keys() -> None:
-    assert len({workspace_key("a"), workspace_key("b")}) == 2
-    assert len(workspace_key("a")) == 32

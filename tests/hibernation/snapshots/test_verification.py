@@ -14,7 +14,7 @@ from agents.snapshot.format import Manifest, ManifestRef
 from hibernation.domain.errors import SnapshotUnproven
 from hibernation.snapshots.manifest import check_manifest_complete, read_manifest
 from hibernation.snapshots.verification import check_objects, pack_claims, verify_pack
-from tests.agents.snapshot.harness import KEY, Box, Cloud, serve_cloud
+from tests.agents.snapshot.harness import KEYS, Box, Cloud, serve_cloud
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def ref(frozen: dict[str, Any]) -> ManifestRef:
 
 @pytest.fixture
 def manifest(cloud: Cloud, ref: ManifestRef) -> Manifest:
-    return read_manifest(cloud.store, ref, KEY)
+    return read_manifest(cloud.store, ref, KEYS)
 
 
 def expected(frozen: dict[str, Any]) -> dict[str, tuple[int, str]]:
@@ -55,12 +55,12 @@ def unproven(act: Callable[[], object]) -> str:
 def test_a_whole_snapshot_is_proven(cloud: Cloud, frozen: dict[str, Any], manifest: Manifest) -> None:
     check_manifest_complete(manifest)
     check_objects(cloud.store, manifest, expected(frozen))
-    proofs = [verify_pack(cloud.store, manifest, key, KEY, decode=True) for key in frozen["packs_all"]]
+    proofs = [verify_pack(cloud.store, manifest, key, KEYS, decode=True) for key in frozen["packs_all"]]
     assert sum(proof.chunks for proof in proofs) == len(manifest.chunks) == 3
     assert {(p.key, p.size, p.sha256) for p in proofs} == {
         (p["key"], p["size"], p["sha256"]) for p in frozen["packs_new"]
     }
-    assert verify_pack(cloud.store, manifest, frozen["packs_all"][0], KEY, decode=False).chunks == 0
+    assert verify_pack(cloud.store, manifest, frozen["packs_all"][0], KEYS, decode=False).chunks == 0
 
 
 def test_a_manifest_that_changed_is_not_read(cloud: Cloud, ref: ManifestRef) -> None:
@@ -68,16 +68,16 @@ def test_a_manifest_that_changed_is_not_read(cloud: Cloud, ref: ManifestRef) -> 
     good = path.read_bytes()
     for bad in (good[:-1], good + b"x", bytes([good[0] ^ 1]) + good[1:]):
         path.write_bytes(bad)
-        assert ref.key in unproven(lambda: read_manifest(cloud.store, ref, KEY))
+        assert ref.key in unproven(lambda: read_manifest(cloud.store, ref, KEYS))
     path.unlink()
-    assert "missing" in unproven(lambda: read_manifest(cloud.store, ref, KEY))
+    assert "missing" in unproven(lambda: read_manifest(cloud.store, ref, KEYS))
 
 
 @pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"id": "0" * 64}, {"size": 1 << 40}, {"size": 0}])
 def test_another_manifest_than_recorded_is_refused(
     cloud: Cloud, ref: ManifestRef, change: dict[str, Any]
 ) -> None:
-    assert ref.key in unproven(lambda: read_manifest(cloud.store, dataclasses.replace(ref, **change), KEY))
+    assert ref.key in unproven(lambda: read_manifest(cloud.store, dataclasses.replace(ref, **change), KEYS))
 
 
 def test_a_manifest_of_another_key_is_refused(cloud: Cloud, ref: ManifestRef) -> None:
@@ -108,10 +108,10 @@ def test_a_missing_or_short_pack_is_unproven(
     path = cloud.object_path(key)
     os.truncate(path, path.stat().st_size - 1)
     assert key in unproven(lambda: check_objects(cloud.store, manifest, expected(frozen)))
-    assert key in unproven(lambda: verify_pack(cloud.store, manifest, key, KEY, decode=False))
+    assert key in unproven(lambda: verify_pack(cloud.store, manifest, key, KEYS, decode=False))
     path.unlink()
     assert "missing" in unproven(lambda: check_objects(cloud.store, manifest, expected(frozen)))
-    assert "missing" in unproven(lambda: verify_pack(cloud.store, manifest, key, KEY, decode=False))
+    assert "missing" in unproven(lambda: verify_pack(cloud.store, manifest, key, KEYS, decode=False))
 
 
 def test_a_flipped_bit_is_unproven(cloud: Cloud, frozen: dict[str, Any], manifest: Manifest) -> None:
@@ -120,7 +120,7 @@ def test_a_flipped_bit_is_unproven(cloud: Cloud, frozen: dict[str, Any], manifes
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-        assert "sha256" in unproven(lambda k=key: verify_pack(cloud.store, manifest, k, KEY, decode=False))
+        assert "sha256" in unproven(lambda k=key: verify_pack(cloud.store, manifest, k, KEYS, decode=False))
 
 
 def test_a_chunk_or_file_with_another_id_is_unproven(
@@ -138,7 +138,7 @@ def test_a_chunk_or_file_with_another_id_is_unproven(
         (dataclasses.replace(manifest, files=files), "m0.py"),
         (dataclasses.replace(manifest, chunks=undecodable), "does not decode"),
     ):
-        assert word in unproven(lambda m=lie: verify_pack(cloud.store, m, pack, KEY, decode=True))
+        assert word in unproven(lambda m=lie: verify_pack(cloud.store, m, pack, KEYS, decode=True))
 
 
 def test_the_claims_about_a_pack_change_with_anything_said_of_its_content(manifest: Manifest) -> None:
@@ -154,7 +154,7 @@ def test_the_claims_about_a_pack_change_with_anything_said_of_its_content(manife
 
 
 def test_a_pack_outside_the_manifest_is_unproven(cloud: Cloud, manifest: Manifest) -> None:
-    assert "x/y" in unproven(lambda: verify_pack(cloud.store, manifest, "x/y", KEY, decode=True))
+    assert "x/y" in unproven(lambda: verify_pack(cloud.store, manifest, "x/y", KEYS, decode=True))
 
 
 def test_an_upload_that_claimed_success_with_wrong_bytes_is_found(
@@ -171,6 +171,6 @@ def test_an_upload_that_claimed_success_with_wrong_bytes_is_found(
 
     monkeypatch.setattr(cloud.store, "_store", rot)
     frozen = box.freeze("s9")
-    manifest = read_manifest(cloud.store, ManifestRef(**frozen["manifest"]), KEY)
+    manifest = read_manifest(cloud.store, ManifestRef(**frozen["manifest"]), KEYS)
     check_objects(cloud.store, manifest, expected(frozen))
-    unproven(lambda: verify_pack(cloud.store, manifest, frozen["packs_all"][0], KEY, decode=False))
+    unproven(lambda: verify_pack(cloud.store, manifest, frozen["packs_all"][0], KEYS, decode=False))
