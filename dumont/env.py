@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +16,26 @@ def text(name: str, default: str | None = None) -> str:
         raise ImproperlyConfigured(
             f"{name} is not set. Set it in the environment; bin/demo sets all of them."
         )
+    return value
+
+
+def secret(name: str, default: str | None = None) -> str:
+    """A text, or the content of the file that ``NAME_FILE`` names, so that it need not stand in the environment."""
+    file = os.environ.get(f"{name}_FILE")
+    if file is None:
+        return text(name, default)
+    if name in os.environ:
+        raise ImproperlyConfigured(f"{name} and {name}_FILE are both set; keep one.")
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{name}_FILE={file} cannot be read: {error}.") from None
+
+
+def choice(name: str, default: str, among: Sequence[str]) -> str:
+    value = os.environ.get(name, default)
+    if value not in among:
+        raise ImproperlyConfigured(f"{name}={value!r} is none of {', '.join(among)}.")
     return value
 
 

@@ -12,29 +12,37 @@ from django.views.decorators.http import require_http_methods
 
 from hibernation.api.places import TRANSFERS, busy
 from hibernation.domain.errors import StoreError
-from hibernation.snapshots.filesystem import FileBody, StoreRefused
+from hibernation.snapshots.filesystem import FileBody, FilesystemStore, StoreRefused
 from hibernation.snapshots.registry import get_store
 
 
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "PUT"])
 def store_object(request: HttpRequest, key: str) -> HttpResponseBase:
-    """Bodies are streamed: memory does not grow with the object. 503 when too many are on their way."""
+    """Bodies are streamed: memory does not grow with the object. 503 when too many are on their way.
+
+    404 where objects live in a bucket: then machines talk to that.
+    """
+    store = get_store()
+    if not isinstance(store, FilesystemStore):
+        return _refusal(404, "not_found", "Objects are not kept here.")
     give = TRANSFERS.take()
     if give is None:
         return busy()
     reply: HttpResponseBase | None = None
     try:
-        reply = _answer(request, key, give)
+        reply = _answer(store, request, key, give)
     finally:
         if not isinstance(reply, StreamingHttpResponse):
             give()
     return reply
 
 
-def _answer(request: HttpRequest, key: str, give: Callable[[], None]) -> HttpResponseBase:
+def _answer(
+    store: FilesystemStore, request: HttpRequest, key: str, give: Callable[[], None]
+) -> HttpResponseBase:
     try:
-        return _receive(request, key) if request.method == "PUT" else _send(request, key, give)
+        return _receive(store, request, key) if request.method == "PUT" else _send(store, request, key, give)
     except StoreRefused as error:
         return _refusal(error.status, error.code, error.message)
     except UnreadablePostError:
@@ -43,15 +51,17 @@ def _answer(request: HttpRequest, key: str, give: Callable[[], None]) -> HttpRes
         return _refusal(400, error.code, error.message)
 
 
-def _receive(request: HttpRequest, key: str) -> HttpResponseBase:
+def _receive(store: FilesystemStore, request: HttpRequest, key: str) -> HttpResponseBase:
     length = request.META.get("CONTENT_LENGTH", "")
-    get_store().receive("PUT", key, request.GET.dict(), request, int(length) if length.isdecimal() else None)
+    store.receive("PUT", key, request.GET.dict(), request, int(length) if length.isdecimal() else None)
     return HttpResponse(status=201)
 
 
-def _send(request: HttpRequest, key: str, give: Callable[[], None]) -> HttpResponseBase:
+def _send(
+    store: FilesystemStore, request: HttpRequest, key: str, give: Callable[[], None]
+) -> HttpResponseBase:
     method = request.method or "GET"
-    status, headers, body = get_store().send(method, key, request.GET.dict(), request.headers.get("Range"))
+    status, headers, body = store.send(method, key, request.GET.dict(), request.headers.get("Range"))
     if method == "HEAD":
         body.close()
         return HttpResponse(status=status, headers=headers, content_type="application/octet-stream")

@@ -20,10 +20,18 @@ from typing import BinaryIO, Protocol
 from urllib.parse import urlencode
 
 from hibernation.domain.errors import StoreError
-from hibernation.snapshots.store import ObjectInfo, ObjectMissing, SignedRequest, check_key
+from hibernation.snapshots.store import (
+    ObjectInfo,
+    ObjectMissing,
+    Promises,
+    SignedRequest,
+    check_content,
+    check_key,
+    check_range,
+    is_key,
+)
 
 _BLOCK = 1 << 20
-_MAX_OBJECT = 1 << 30
 _INCOMING = ".incoming"
 # The database may live on the same disk: a box that stores without end must not stop it.
 _SPARE = 1 << 30
@@ -49,6 +57,8 @@ class Readable(Protocol):
 class FilesystemStore:
     """Objects are files below ``root``; ``secret`` signs the URLs below ``base_url``. ``now`` is Unix seconds."""
 
+    promises = Promises(sha256=True, once=True)
+
     def __init__(
         self, root: Path, base_url: str, secret: bytes, *, now: Callable[[], float] = time.time
     ) -> None:
@@ -60,8 +70,7 @@ class FilesystemStore:
         self._now = now
 
     def sign_put(self, key: str, *, size: int, sha256: str, expires_in: timedelta) -> SignedRequest:
-        if not 0 <= size <= _MAX_OBJECT:
-            raise StoreError(f"{size} bytes is no size for an object")
+        check_content(size, sha256)
         return self._sign("PUT", key, {"size": str(size), "sha256": sha256}, expires_in)
 
     def sign_get(self, key: str, *, expires_in: timedelta) -> SignedRequest:
@@ -78,6 +87,17 @@ class FilesystemStore:
             return self._path(key).open("rb")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectMissing(f"there is no object {key}") from error
+        except OSError as error:
+            raise StoreError(f"{key} cannot be read: {error.strerror}") from error
+
+    def read(self, key: str, start: int, size: int) -> bytes:
+        check_range(start, size)
+        with self.open(key) as file:
+            file.seek(start)
+            found = file.read(size)
+        if len(found) != size:
+            raise StoreError(f"{key} has no {size} bytes from {start}")
+        return found
 
     def delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -89,7 +109,7 @@ class FilesystemStore:
             for name in names:
                 path = Path(folder) / name
                 key = path.relative_to(self._root).as_posix()
-                if key.startswith(prefix):
+                if key.startswith(prefix) and is_key(key):
                     with contextlib.suppress(FileNotFoundError):
                         yield ObjectInfo(key, path.stat().st_size, None)
 

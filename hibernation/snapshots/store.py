@@ -13,6 +13,10 @@ from typing import BinaryIO, Protocol
 
 from hibernation.domain.errors import StoreError
 
+MAX_OBJECT = 1 << 30
+"""Bytes. A pack is some 32 MiB, so that one PUT stores it whole; no store needs multipart uploads."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*\Z")
 
 
@@ -42,11 +46,25 @@ class ObjectInfo:
     sha256: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """What binds a signed PUT besides its key, length and expiry: its bytes, and that nothing is there yet."""
+
+    sha256: bool
+    once: bool
+
+
 class Store(Protocol):
-    """An object store. Raises only ``StoreError`` and its children."""
+    """An object store. Raises only ``StoreError`` and its children. Any thread may call it."""
+
+    @property
+    def promises(self) -> Promises: ...
 
     def sign_put(self, key: str, *, size: int, sha256: str, expires_in: timedelta) -> SignedRequest:
-        """Permission to store exactly these bytes under ``key``, and nothing else."""
+        """Permission to store exactly these bytes under ``key``, and nothing else, as far as ``promises`` goes.
+
+        Its holder sends the body's Content-Length himself, besides the given headers.
+        """
 
     def sign_get(self, key: str, *, expires_in: timedelta) -> SignedRequest:
         """Permission to read one object, whole or by range."""
@@ -57,6 +75,9 @@ class Store(Protocol):
     def open(self, key: str) -> BinaryIO:
         """The object's bytes, for the caller to close. ``ObjectMissing`` if there is none."""
 
+    def read(self, key: str, start: int, size: int) -> bytes:
+        """Exactly ``size`` (> 0) bytes from ``start``, else ``StoreError``; ``ObjectMissing`` if there is no object."""
+
     def delete(self, key: str) -> None:
         """Repeatable: deleting what is gone is success."""
 
@@ -64,8 +85,25 @@ class Store(Protocol):
         """Every object whose key starts with ``prefix``, in no order."""
 
 
+def is_key(key: str) -> bool:
+    return len(key) <= 512 and _KEY.match(key) is not None
+
+
 def check_key(key: str) -> str:
     """A key that can be a path: no empty, hidden, '.' or '..' part, no leading '/', ASCII, at most 512 characters."""
-    if len(key) > 512 or not _KEY.match(key):
+    if not is_key(key):
         raise StoreError(f"{key!r} is not an object key")
     return key
+
+
+def check_content(size: int, sha256: str) -> None:
+    """That these can be an object's length and SHA-256 (hex)."""
+    if not 0 <= size <= MAX_OBJECT:
+        raise StoreError(f"{size} bytes is no size for an object")
+    if not _SHA256.match(sha256):
+        raise StoreError(f"{sha256!r} is not a SHA-256 in hex")
+
+
+def check_range(start: int, size: int) -> None:
+    if start < 0 or size < 1:
+        raise StoreError(f"{size} bytes from {start} is no range of an object")
