@@ -17,7 +17,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
 @dataclass(frozen=True, slots=True)
 class FreezeSpec:
-    """``parent`` is the last committed snapshot of this instance: only its state file is trusted."""
+    """``parent`` is the last committed snapshot of this instance: only its state file is trusted.
+
+    ``limit_bps`` caps all transfers together, bytes a second. ``background`` gives way to everything else on the
+    machine. With ``yield_above`` the freeze ends (``activity_resumed``) once a GPU is busier than that, in per cent.
+    """
 
     job: str
     snapshot: str
@@ -28,6 +32,9 @@ class FreezeSpec:
     control_url: str
     token_file: Path
     exclude: tuple[str, ...] = ()
+    limit_bps: int | None = None
+    background: bool = False
+    yield_above: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class ThawSpec:
     control_url: str
     token_file: Path
     manifest: ManifestRef
+    limit_bps: int | None = None
 
 
 def parse_spec(spec: Any) -> FreezeSpec | ThawSpec:
@@ -51,7 +59,13 @@ def parse_spec(spec: Any) -> FreezeSpec | ThawSpec:
         exclude = spec.get("exclude", [])
         if not isinstance(exclude, list) or not all(isinstance(item, str) and item for item in exclude):
             raise SnapshotError("bad_spec", "exclude is not a list of patterns")
-        return FreezeSpec(**_common(spec), parent=parent, exclude=tuple(exclude))
+        return FreezeSpec(
+            **_common(spec),
+            parent=parent,
+            exclude=tuple(exclude),
+            background=_flag(spec, "background"),
+            yield_above=_per_cent(spec, "yield_above"),
+        )
     if spec.get("kind") == "thaw":
         return ThawSpec(**_common(spec), manifest=_manifest(spec.get("manifest")))
     raise SnapshotError("bad_spec", "kind is neither freeze nor thaw")
@@ -66,7 +80,31 @@ def _common(spec: dict[str, Any]) -> dict[str, Any]:
         "keys": _keys(spec.get("keys")),
         "control_url": _text(spec, "control_url"),
         "token_file": Path(_text(spec, "token_file")).expanduser(),
+        "limit_bps": _limit(spec),
     }
+
+
+def _limit(spec: dict[str, Any]) -> int | None:
+    limit = spec.get("limit_bps")
+    if limit is not None and (type(limit) is not int or limit <= 0):
+        raise SnapshotError("bad_spec", "limit_bps is not a rate")
+    return limit
+
+
+def _flag(spec: dict[str, Any], field: str) -> bool:
+    value = spec.get(field, False)
+    if type(value) is not bool:
+        raise SnapshotError("bad_spec", f"{field} is not true or false")
+    return value
+
+
+def _per_cent(spec: dict[str, Any], field: str) -> float | None:
+    value = spec.get(field)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= 100:
+        raise SnapshotError("bad_spec", f"{field} is not a percentage")
+    return float(value)
 
 
 def _keys(value: Any) -> Keys:
