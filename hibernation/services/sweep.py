@@ -77,8 +77,5 @@ def _delete(instance: Instance, now: datetime) -> bool:
     arrow = set_status(instance, InstanceStatus.DELETED, now)
     minutes = instance.delete_after.total_seconds() / 60
     reason = f"hibernated for {minutes:g} minutes; the slot is released, the snapshot is kept"
-    event = emit(EventType.DELETED, reason, instance=instance, now=now, status=arrow)
-    if instance.snapshot is not None:
-        event.snapshot_name = instance.snapshot.name
-        event.save(update_fields=["snapshot_name"])
+    emit(EventType.DELETED, reason, instance=instance, now=now, status=arrow, snapshot=instance.snapshot)
     return True

@@ -16,7 +16,7 @@ from hibernation.domain.states import (
     machine_may_become,
     may_become,
 )
-from hibernation.models import Event, Instance, Machine, Operation, UsageInterval
+from hibernation.models import Event, Instance, Machine, Operation, Snapshot, UsageInterval
 
 _ENDS_USAGE = frozenset({MachineState.DESTROYED, MachineState.LOST})
 _STARTS_USAGE = frozenset({MachineState.LAUNCHED, MachineState.DESTROYING, MachineState.ORPHAN})
@@ -33,12 +33,14 @@ def emit(
     instance: Instance | None,
     now: datetime,
     operation: Operation | None = None,
+    snapshot: Snapshot | None = None,
     actor: str = "",
     status: tuple[str, str] = ("", ""),
     data: Mapping[str, Any] | None = None,
 ) -> Event:
-    """Append one event. ``actor`` defaults to the operation's, else ``system``."""
-    snapshot = operation.snapshot if operation is not None else None
+    """Append one event. ``snapshot`` and ``actor`` default to the operation's, else nothing and ``system``."""
+    if snapshot is None and operation is not None:
+        snapshot = operation.snapshot
     return Event.objects.create(
         instance=instance,
         operation=operation,
