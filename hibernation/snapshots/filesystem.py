@@ -14,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import urlencode
@@ -111,7 +111,8 @@ class FilesystemStore:
                 key = path.relative_to(self._root).as_posix()
                 if key.startswith(prefix) and is_key(key):
                     with contextlib.suppress(FileNotFoundError):
-                        yield ObjectInfo(key, path.stat().st_size, None)
+                        info = path.stat()
+                        yield ObjectInfo(key, info.st_size, None, datetime.fromtimestamp(info.st_mtime, UTC))
 
     def receive(
         self, method: str, key: str, query: Mapping[str, str], stream: Readable, length: int | None

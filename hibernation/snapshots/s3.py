@@ -137,7 +137,7 @@ class S3Store:
                 for one in page.get("Contents", ()):
                     key = one["Key"].removeprefix(self._prefix)
                     if is_key(key):
-                        yield ObjectInfo(key, one["Size"], None)
+                        yield ObjectInfo(key, one["Size"], None, one["LastModified"])
 
     def close(self) -> None:
         """End the connections."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
 
 from hibernation.domain.errors import StoreError
@@ -39,11 +39,15 @@ class SignedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """A stored object; ``sha256`` (hex) where the store keeps one of what it received."""
+    """A stored object; ``sha256`` (hex) where the store keeps one of what it received.
+
+    ``stored_at``, by the store's clock, is what ``list`` tells.
+    """
 
     key: str
     size: int
     sha256: str | None
+    stored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
