@@ -75,9 +75,9 @@ def job_status(box: Shell, job: str) -> JobProgress:
     return parse_progress(agent_answer(box, f"job status --dir {_folder(job)}"), job)
 
 
-def stop_job(box: Shell, job: str) -> None:
-    """Ends a job's process; it is gone when this returns. Repeatable."""
-    agent_answer(box, f"job stop --dir {_folder(job)}")
+def stop_job(box: Shell, job: str) -> JobProgress:
+    """Ends a job's process; it is gone when this returns. Repeatable. Answers how the job ended."""
+    return parse_progress(agent_answer(box, f"job stop --dir {_folder(job)}"), job)
 
 
 def parse_progress(answer: dict[str, Any], job: str) -> JobProgress:

@@ -12,18 +12,21 @@ from hibernation.domain.offers import Offer, OfferFilter
 
 @dataclass(frozen=True, slots=True)
 class Quiesce:
-    """Check that the box answers and has its workspace and its agent."""
+    """Check that the box answers and has its workspace and its agent, and stop a job that nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFreeze:
     """Start the freeze on the box unless it runs or has ended, and look how far it is. Repeatable.
 
-    ``again``: one that ended badly goes on where it stopped.
+    ``again``: one that ended badly goes on where it stopped. ``background``: everything else on the box goes first.
+    ``yields``: it stops by itself as soon as a GPU works.
     """
 
     round: int
     again: bool = False
+    background: bool = False
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Stop a running freeze and let paused writers go on. Repeatable."""
+    """Stop a running freeze and let paused writers go on. Repeatable. ``JobSeen`` if the freeze was done already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,13 @@ from datetime import datetime, timedelta
 
 from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.offers import Offer, OfferFilter
-from hibernation.domain.states import InstanceStatus, MachineState, OperationKind, SnapshotState
+from hibernation.domain.states import (
+    InstanceStatus,
+    MachineState,
+    OperationKind,
+    SnapshotPurpose,
+    SnapshotState,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,10 @@ class Memo:
 
 @dataclass(frozen=True, slots=True)
 class OperationFacts:
-    """``entered_at``: when the current step was entered. ``waits``: polls since then. ``failures``: errors since."""
+    """``entered_at``: when the current step was entered. ``waits``: polls since then. ``failures``: errors since.
+
+    ``forced``: does not ask whether the GPU is idle. ``purpose`` counts for snapshots only.
+    """
 
     id: int
     kind: OperationKind
@@ -79,6 +88,7 @@ class OperationFacts:
     want: OfferFilter = OfferFilter()
     status_before: InstanceStatus = InstanceStatus.RUNNING
     memo: Memo = Memo()
+    purpose: SnapshotPurpose = SnapshotPurpose.ORDERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +104,21 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
+    """``unreadable``: files that the machine could not read; a copy that lacks some is not whole."""
+
     name: str
     state: SnapshotState
     round: int = 0
+    frozen_at: datetime | None = None
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything one decision may use. ``snapshot`` is the one being written (hibernate) or restored (wake)."""
+    """Everything one decision may use.
+
+    ``snapshot`` is the one being written or restored by this operation, ``kept`` the instance's last proven copy.
+    """
 
     now: datetime
     operation: OperationFacts
@@ -110,4 +127,5 @@ class Facts:
     idle: IdleState
     machine: MachineFacts | None = None
     snapshot: SnapshotFacts | None = None
+    kept: SnapshotFacts | None = None
     limits: Limits = field(default_factory=Limits)

@@ -29,13 +29,13 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class BeatResult:
-    """``cancel_hibernation``: the running hibernation must stop before its point of no return."""
+    """``stop_operation``: what runs is for an idle machine only, and must stop."""
 
     idle: IdleState
     judgement: Judgement
     status: InstanceStatus
     event: EventType | None = None
-    cancel_hibernation: bool = False
+    stop_operation: bool = False
 
 
 def refuse(beat: Beat, *, last_seq: int, machine_state: MachineState) -> str | None:
@@ -62,26 +62,28 @@ def receive(
 ) -> BeatResult:
     """The instance after a heartbeat that counts. ``operation`` is the one running on it, if any.
 
-    Running and idle follow the activity. While an operation runs the status is its own, and a busy heartbeat only
-    asks a hibernation that nobody forced to stop. A spooled reading is judged for the history and changes nothing.
+    Running and idle follow the activity, also while a snapshot is made; else the status is the operation's own. A busy
+    heartbeat asks a hibernation that nobody forced, or a pre-copy, to stop. A spooled reading is judged for the
+    history and changes nothing.
     """
     judgement = idle.judge(beat.utilizations, policy)
     if beat.spooled:
         return BeatResult(state, judgement, status)
     after = idle.advance(state, judgement.activity, now)
+    stop = judgement.activity is Activity.BUSY and _can_be_stopped(operation)
     if status is InstanceStatus.RUNNING and judgement.activity is Activity.IDLE:
         return BeatResult(after, judgement, InstanceStatus.IDLE, EventType.IDLE_DETECTED)
     if status is InstanceStatus.IDLE and judgement.activity is not Activity.IDLE:
-        return BeatResult(after, judgement, InstanceStatus.RUNNING, EventType.ACTIVITY_RESUMED)
-    if judgement.activity is Activity.BUSY and _can_be_stopped(operation):
-        return BeatResult(after, judgement, status, EventType.ACTIVITY_RESUMED, cancel_hibernation=True)
-    return BeatResult(after, judgement, status)
+        return BeatResult(after, judgement, InstanceStatus.RUNNING, EventType.ACTIVITY_RESUMED, stop)
+    if stop and status is InstanceStatus.HIBERNATING:
+        return BeatResult(after, judgement, status, EventType.ACTIVITY_RESUMED, stop)
+    return BeatResult(after, judgement, status, stop_operation=stop)
 
 
 def _can_be_stopped(operation: OperationFacts | None) -> bool:
     return (
         operation is not None
-        and operation.kind is OperationKind.HIBERNATE
+        and operation.kind is not OperationKind.WAKE
         and not operation.forced
         and not operation.cancel_reason
         and operation.point_of_no_return_at is None

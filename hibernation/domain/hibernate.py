@@ -1,4 +1,4 @@
-"""Hibernate: quiesce → freeze → verify → fence → destroy → confirm, with ``release`` as the way back.
+"""Hibernate: save the workspace, then fence → destroy → confirm, with ``release`` as the way back.
 
 Nothing here calls anything. Every way that ends without a proven, fenced snapshot leads to ``release``, which
 leaves the machine running.
@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from hibernation.domain import idle
-from hibernation.domain.backoff import poll_seconds, retry_seconds
+from hibernation.domain import idle, saving
 from hibernation.domain.effects import (
     Destroy,
     Fence,
@@ -18,18 +17,13 @@ from hibernation.domain.effects import (
     JobSeen,
     ListMachines,
     MachinesSeen,
-    Quiesce,
-    Release,
     Reply,
-    RunFreeze,
-    Verify,
-    VerifySeen,
 )
-from hibernation.domain.errors import DumontError, HostKeyChanged, SnapshotUnproven
-from hibernation.domain.facts import Facts, MachineFacts, Memo
+from hibernation.domain.errors import DumontError
+from hibernation.domain.facts import Facts, Memo
 from hibernation.domain.outcomes import (
-    BeginSnapshot,
     Change,
+    Changes,
     Emit,
     Finish,
     Go,
@@ -40,11 +34,10 @@ from hibernation.domain.outcomes import (
     Plan,
     SetMachine,
     SetStatus,
-    SnapshotFailed,
-    SnapshotFrozen,
-    SnapshotVerified,
     Wait,
 )
+from hibernation.domain.pacing import again, look_again, machine_of, overdue
+from hibernation.domain.saving import abort, box_trouble
 from hibernation.domain.states import EventType, InstanceStatus, MachineState, SnapshotState
 from hibernation.domain.step import Step
 
@@ -52,46 +45,6 @@ HOLD_AFTER_FAILURE = timedelta(minutes=10)
 VETOES = frozenset(
     {"activity_resumed", "activity_unknown", "workspace_busy", "cancelled", "superseded", "switched_off"}
 )
-
-
-def machine_of(facts: Facts) -> MachineFacts:
-    if facts.machine is None:
-        raise AssertionError("a hibernation without a machine")
-    return facts.machine
-
-
-def abort(facts: Facts, code: str, reason: str, *changes: Change) -> Go:
-    """Give up and leave the machine running; ``release`` writes why."""
-    memo = replace(facts.operation.memo, abort_code=code, abort_reason=reason)
-    return Go("release", changes, memo)
-
-
-def overdue(facts: Facts, allowed: timedelta) -> bool:
-    return facts.now - facts.operation.entered_at > allowed
-
-
-def silent(facts: Facts, allowed: timedelta) -> bool:
-    """Whether a step that may take hours has not been seen going on for longer than ``allowed``."""
-    since = max(facts.operation.entered_at.timestamp(), facts.operation.memo.answered_at)
-    return facts.now.timestamp() - since > allowed.total_seconds()
-
-
-def goes_on(facts: Facts, wait: Wait) -> Wait:
-    """``wait``, and note that the step was seen going on."""
-    return replace(wait, memo=replace(facts.operation.memo, answered_at=facts.now.timestamp()))
-
-
-def again(facts: Facts, error: DumontError) -> Wait:
-    return Wait(retry_seconds(facts.operation.failures), error.message, failed=True)
-
-
-def look_again(facts: Facts, why: str) -> Wait:
-    return Wait(poll_seconds(facts.operation.waits), why)
-
-
-def restarted(memo: Memo) -> Memo | None:
-    """The memo once its wish to restart a job is granted; ``None`` where it had none."""
-    return replace(memo, restart=False) if memo.restart else None
 
 
 def doubt(facts: Facts) -> tuple[str, str] | None:
@@ -111,76 +64,20 @@ def doubt(facts: Facts) -> tuple[str, str] | None:
     return None
 
 
-def _plan_quiesce(facts: Facts) -> Plan:
-    return Perform(Quiesce())
-
-
-def _conclude_quiesce(facts: Facts, reply: Reply) -> Outcome:
-    if isinstance(reply, DumontError):
-        return _box_trouble(facts, reply, facts.limits.quiesce)
-    return Go("freeze")
-
-
-def _box_trouble(facts: Facts, error: DumontError, allowed: timedelta) -> Outcome:
-    if isinstance(error, HostKeyChanged) or silent(facts, allowed):
-        return abort(facts, error.code, error.message)
-    return again(facts, error)
-
-
-def _plan_freeze(facts: Facts) -> Plan:
-    round_ = facts.operation.memo.round
-    snapshot = facts.snapshot
-    begun = snapshot is not None and snapshot.round == round_ and snapshot.state is SnapshotState.WRITING
-    memo = facts.operation.memo
-    changes = () if begun else (BeginSnapshot(round_),)
-    return Perform(RunFreeze(round_, again=memo.restart), changes, restarted(memo))
-
-
 def _conclude_freeze(facts: Facts, reply: Reply) -> Outcome:
-    if isinstance(reply, DumontError):
-        return _box_trouble(facts, reply, facts.limits.freeze_unreachable)
-    if not isinstance(reply, JobSeen):
-        raise TypeError(reply)
-    if reply.state == "running":
-        wait = replace(look_again(facts, "the workspace is being saved"), progress=reply.progress)
-        return goes_on(facts, wait)
-    if reply.state == "done" and reply.result is not None:
-        return _frozen(facts, reply)
-    failures = facts.operation.memo.job_failures + 1
-    if failures > facts.limits.freeze_restarts or reply.error_code == "cancelled":
-        reason = f"the snapshot failed on the machine: {reply.error or reply.state}"
-        return abort(facts, reply.error_code or "freeze_failed", reason, SnapshotFailed(reason))
-    memo = replace(facts.operation.memo, job_failures=failures, restart=True)
-    return Wait(retry_seconds(failures), reply.error or "the snapshot process died", memo=memo, failed=True)
+    return saving.conclude_freeze(facts, reply, frozen=_frozen)
 
 
 def _frozen(facts: Facts, reply: JobSeen) -> Outcome:
-    result = reply.result or {}
-    unreadable = int(result.get("unreadable_total", 0))
+    unreadable, change = saving.unreadable_in(reply), saving.accepted(facts, reply)
     if unreadable:
         reason = f"{unreadable} files could not be read, so the copy would not be whole"
-        return abort(facts, "unreadable_files", reason, SnapshotFailed(reason))
-    return Go("verify", (SnapshotFrozen(facts.operation.memo.round, result),))
-
-
-def _plan_verify(facts: Facts) -> Plan:
-    return Perform(Verify())
+        return abort(facts, "unreadable_files", reason, change)
+    return Go("verify", (change,))
 
 
 def _conclude_verify(facts: Facts, reply: Reply) -> Outcome:
-    if isinstance(reply, SnapshotUnproven):
-        reason = f"the stored copy could not be proven: {reply.message}"
-        return abort(facts, reply.code, reason, SnapshotFailed(reason))
-    if isinstance(reply, DumontError):
-        return _box_trouble(facts, reply, facts.limits.verify_unavailable)
-    if not isinstance(reply, VerifySeen):
-        raise TypeError(reply)
-    if reply.packs_done < reply.packs_total:
-        progress = {"packs_done": reply.packs_done, "packs_total": reply.packs_total}
-        return goes_on(facts, Wait(0, "the stored copy is being read back", progress=progress))
-    reason = f"every one of {reply.packs_total} stored packs was read back and is right"
-    round_ = facts.operation.memo.round
-    return Go("fence", (SnapshotVerified(round_), Emit(EventType.SNAPSHOT_VERIFIED, reason)))
+    return saving.conclude_verify(facts, reply, proven=lambda facts, changes: Go("fence", changes))
 
 
 def _plan_fence(facts: Facts) -> Plan:
@@ -189,7 +86,7 @@ def _plan_fence(facts: Facts) -> Plan:
 
 def _conclude_fence(facts: Facts, reply: Reply) -> Outcome:
     if isinstance(reply, DumontError):
-        return _box_trouble(facts, reply, facts.limits.fence)
+        return box_trouble(facts, reply, facts.limits.fence)
     if not isinstance(reply, FenceSeen):
         raise TypeError(reply)
     if reply.busy is not False and not facts.operation.forced:
@@ -225,10 +122,13 @@ def _plan_destroy(facts: Facts) -> Plan:
 def _refuse_destroy(facts: Facts) -> Outcome | None:
     snapshot, memo = facts.snapshot, facts.operation.memo
     proven = (
-        snapshot is not None and snapshot.state is SnapshotState.VERIFIED and snapshot.round == memo.round
+        snapshot is not None
+        and snapshot.state is SnapshotState.VERIFIED
+        and snapshot.round == memo.round
+        and not snapshot.unreadable
     )
     if not proven:
-        return abort(facts, "snapshot_unproven", "there is no verified snapshot of this round")
+        return abort(facts, "snapshot_unproven", "there is no whole and verified snapshot of this round")
     if memo.fenced_round != memo.round:
         return Go("fence")
     if not facts.operation.forced and not idle.is_fresh(facts.idle, facts.now):
@@ -287,34 +187,35 @@ def _minutes(duration: timedelta) -> str:
     return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
 
 
-def _plan_release(facts: Facts) -> Plan:
-    return Perform(Release())
-
-
 def _conclude_release(facts: Facts, reply: Reply) -> Outcome:
-    memo, limits = facts.operation.memo, facts.limits
-    patience = limits.release_paused if memo.paused else limits.release
-    if isinstance(reply, DumontError) and not overdue(facts, patience):
-        return again(facts, reply)
-    running = SetStatus(InstanceStatus.RUNNING)
+    return saving.conclude_release(facts, reply, released=_released)
+
+
+def _released(facts: Facts, changes: Changes) -> Finish:
+    memo, running = facts.operation.memo, SetStatus(InstanceStatus.RUNNING)
     if memo.abort_code in VETOES:
         emit = Emit(EventType.HIBERNATE_VETOED, memo.abort_reason, {"code": memo.abort_code})
-        return Finish((running, emit), error_code=memo.abort_code, error=memo.abort_reason, cancelled=True)
+        done = (*changes, running, emit)
+        return Finish(done, error_code=memo.abort_code, error=memo.abort_reason, cancelled=True)
     emit = Emit(EventType.FAILED, f"hibernation failed: {memo.abort_reason}", {"code": memo.abort_code})
     hold = HoldHibernation(HOLD_AFTER_FAILURE.total_seconds())
-    return Finish((running, hold, emit), error_code=memo.abort_code, error=memo.abort_reason)
+    return Finish((*changes, running, hold, emit), error_code=memo.abort_code, error=memo.abort_reason)
 
 
 def machine_vanished(facts: Facts) -> Outcome | None:
     """The host took the machine back under us: keep what is proven, and say so."""
-    machine = facts.machine
-    if machine is None or machine.state is not MachineState.LOST:
+    if not saving.vanished(facts):
         return None
-    if facts.snapshot is not None and facts.snapshot.state is SnapshotState.VERIFIED:
+    snapshot = facts.snapshot
+    if snapshot is not None and snapshot.state is SnapshotState.VERIFIED and not snapshot.unreadable:
         return _vanished_after_saving(facts)
     reason = "the machine vanished before its workspace was saved"
-    changes = (SetStatus(InstanceStatus.FAILED), Emit(EventType.FAILED, reason, {"code": "machine_lost"}))
-    return Finish(changes, error_code="machine_lost", error=reason)
+    status = InstanceStatus.FAILED
+    if facts.kept is not None:
+        reason = f"{reason}; it is kept as of its last proven copy, {saving.age_of_kept(facts)} old"
+        status = InstanceStatus.HIBERNATED
+    told = (SetStatus(status), Emit(EventType.FAILED, reason, {"code": "machine_lost"}))
+    return Finish((*saving.settle_unfinished(facts, reason), *told), error_code="machine_lost", error=reason)
 
 
 def _vanished_after_saving(facts: Facts) -> Finish:
@@ -339,12 +240,12 @@ def before(facts: Facts) -> Outcome | None:
 
 
 STEPS = (
-    Step("quiesce", "provision", _plan_quiesce, _conclude_quiesce),
-    Step("freeze", "transfer", _plan_freeze, _conclude_freeze),
-    Step("verify", "transfer", _plan_verify, _conclude_verify),
+    Step("quiesce", "provision", saving.plan_quiesce, saving.conclude_quiesce),
+    Step("freeze", "transfer", saving.plan_freeze, _conclude_freeze),
+    Step("verify", "transfer", saving.plan_verify, _conclude_verify),
     Step("fence", "transfer", _plan_fence, _conclude_fence),
     Step("destroy", "provision", _plan_destroy, _conclude_destroy),
     Step("confirm", "provision", _plan_confirm, _conclude_confirm),
-    Step("release", "provision", _plan_release, _conclude_release),
+    Step("release", "provision", saving.plan_release, _conclude_release),
 )
 CHAIN = ("quiesce", "freeze", "verify", "fence", "destroy", "confirm")

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hibernation.domain import hibernate, wake
+from hibernation.domain import hibernate, snapshot, wake
 from hibernation.domain.effects import Reply
 from hibernation.domain.facts import Facts
 from hibernation.domain.outcomes import Outcome, Plan
 from hibernation.domain.states import OperationKind
 from hibernation.domain.step import Step
 
-_MODULES = {OperationKind.HIBERNATE: hibernate, OperationKind.WAKE: wake}
+_MODULES = {
+    OperationKind.HIBERNATE: hibernate,
+    OperationKind.WAKE: wake,
+    OperationKind.SNAPSHOT: snapshot,
+}
 STEPS: dict[OperationKind, dict[str, Step]] = {
     kind: {step.name: step for step in module.STEPS} for kind, module in _MODULES.items()
 }
@@ -33,12 +37,12 @@ def plan(facts: Facts) -> Plan:
 def conclude(facts: Facts, reply: Reply) -> Outcome:
     """What follows from ``reply``. Runs in the settle transaction, on facts read anew under the lock.
 
-    A hibernation stops for any doubt that came up meanwhile. A wake concludes first, so that a machine it has
+    What saves a workspace stops for any doubt that came up meanwhile. A wake concludes first, so that a machine it has
     just rented is never forgotten; its doubts are heard before the next step.
     """
-    if facts.operation.kind is OperationKind.HIBERNATE:
-        return hibernate.before(facts) or step_of(facts).conclude(facts, reply)
-    return step_of(facts).conclude(facts, reply)
+    if facts.operation.kind is OperationKind.WAKE:
+        return step_of(facts).conclude(facts, reply)
+    return _MODULES[facts.operation.kind].before(facts) or step_of(facts).conclude(facts, reply)
 
 
 def remaining_steps(kind: OperationKind, step: str) -> tuple[str, ...]:

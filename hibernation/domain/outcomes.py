@@ -67,6 +67,15 @@ class SnapshotVerified:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFailed:
+    """It is bad, and what the box remembers of it may be: the next one reads every file again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotAbandoned:
+    """It was not finished. Nothing speaks against what it has stored: the next one goes on from there."""
+
     reason: str
 
 
@@ -92,6 +101,7 @@ Change = (
     | SnapshotFrozen
     | SnapshotVerified
     | SnapshotFailed
+    | SnapshotAbandoned
     | HoldHibernation
     | PassPointOfNoReturn
 )

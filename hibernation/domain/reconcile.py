@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hibernation.domain.states import MachineState
+from hibernation.domain.states import InstanceStatus, MachineState
 
 MISSING_GRACE = timedelta(seconds=60)
 """A machine is lost only when complete lists have lacked it for this long, and its agent was silent all along."""
@@ -134,6 +134,17 @@ def plan_reconcile(
         actions.extend(_for_row(listing, row, grace, now))
     actions.extend(_orphans(listing, rows, our_prefix))
     return tuple(actions)
+
+
+def status_after_loss(status: InstanceStatus, *, has_proven_copy: bool) -> InstanceStatus:
+    """What becomes of an instance whose machine was declared lost. An operation on it decides for itself.
+
+    With a proven copy the workspace is as good as hibernated then: what was not saved since is on the lost machine,
+    and counts again if that one comes back before a wake has succeeded elsewhere.
+    """
+    if status not in (InstanceStatus.RUNNING, InstanceStatus.IDLE):
+        return status
+    return InstanceStatus.HIBERNATED if has_proven_copy else InstanceStatus.FAILED
 
 
 def _for_row(listing: Listing, row: MachineRow, grace: timedelta, now: datetime) -> Iterator[Action]:

@@ -10,6 +10,7 @@ class InstanceStatus(StrEnum):
 
     provisioning → running ⇄ idle → hibernating → hibernated → deleted; hibernated | deleted | failed → waking →
     running. ``deleted`` releases the slot and keeps the snapshot. ``failed`` needs a person or a retry.
+    running | idle → hibernated: the machine vanished, the workspace is kept as of its last proven copy.
     hibernated | deleted | failed → running: the machine had vanished with unsaved work, and came back.
     """
 
@@ -27,8 +28,8 @@ I = InstanceStatus  # noqa: E741 - the table below is read as a drawing
 
 INSTANCE_ARROWS: dict[InstanceStatus, frozenset[InstanceStatus]] = {
     I.PROVISIONING: frozenset({I.RUNNING, I.FAILED}),
-    I.RUNNING: frozenset({I.IDLE, I.HIBERNATING, I.FAILED}),
-    I.IDLE: frozenset({I.RUNNING, I.HIBERNATING, I.FAILED}),
+    I.RUNNING: frozenset({I.IDLE, I.HIBERNATING, I.HIBERNATED, I.FAILED}),
+    I.IDLE: frozenset({I.RUNNING, I.HIBERNATING, I.HIBERNATED, I.FAILED}),
     I.HIBERNATING: frozenset({I.RUNNING, I.HIBERNATED, I.FAILED}),
     I.HIBERNATED: frozenset({I.DELETED, I.WAKING, I.RUNNING}),
     I.DELETED: frozenset({I.WAKING, I.RUNNING}),
@@ -83,8 +84,20 @@ class OperationKind(StrEnum):
     SNAPSHOT = "snapshot"
 
 
+class SnapshotPurpose(StrEnum):
+    """Why a snapshot is made while the machine goes on.
+
+    ``pre-copy``: a hibernation is in sight; gives way to any work. ``periodic``: against the loss of the machine, also
+    while it works. ``ordered``: a person wants it now.
+    """
+
+    PRE_COPY = "pre-copy"
+    PERIODIC = "periodic"
+    ORDERED = "ordered"
+
+
 class OperationState(StrEnum):
-    """One run of hibernate or wake.
+    """One run of an operation.
 
     queued → running → succeeded | failed | cancelled; queued → cancelled. At most one is running and one is
     queued per instance.
@@ -123,6 +136,7 @@ class EventType(StrEnum):
     ACTIVITY_RESUMED = "activity_resumed"
     HIBERNATE_STARTED = "hibernate_started"
     HIBERNATE_VETOED = "hibernate_vetoed"
+    SNAPSHOT_STARTED = "snapshot_started"
     SNAPSHOT_CREATED = "snapshot_created"
     SNAPSHOT_VERIFIED = "snapshot_verified"
     SNAPSHOT_ABANDONED = "snapshot_abandoned"

@@ -25,7 +25,6 @@ from hibernation.domain.effects import (
 )
 from hibernation.domain.errors import DumontError, HostKeyChanged, ProviderRefused
 from hibernation.domain.facts import Facts
-from hibernation.domain.hibernate import again, goes_on, look_again, machine_of, overdue, restarted, silent
 from hibernation.domain.offers import choose_offer
 from hibernation.domain.outcomes import (
     Change,
@@ -41,6 +40,7 @@ from hibernation.domain.outcomes import (
     SetStatus,
     Wait,
 )
+from hibernation.domain.pacing import again, goes_on, look_again, machine_of, overdue, restarted, silent
 from hibernation.domain.states import EventType, InstanceStatus, MachineState
 from hibernation.domain.step import Step
 

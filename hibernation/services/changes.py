@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from django.conf import settings
+from django.db.models import Q
 
 from hibernation.domain.outcomes import (
     BeginSnapshot,
@@ -20,15 +21,25 @@ from hibernation.domain.outcomes import (
     PassPointOfNoReturn,
     SetMachine,
     SetStatus,
+    SnapshotAbandoned,
     SnapshotFailed,
     SnapshotFrozen,
     SnapshotVerified,
 )
-from hibernation.domain.states import EventType, MachineState, SnapshotState
+from hibernation.domain.states import (
+    EventType,
+    MachineState,
+    OperationKind,
+    SnapshotState,
+)
 from hibernation.models import Instance, Machine, Operation, Snapshot
 from hibernation.services.facts import load_memo
 from hibernation.services.keys import current_key
 from hibernation.services.transitions import emit, set_machine, set_status
+
+
+UNPROVEN_LASTS = timedelta(hours=24)
+"""How long a copy that was frozen but never proven is built upon."""
 
 
 @dataclass(slots=True)
@@ -52,7 +63,7 @@ class Applier:
     def _apply(self, change: Change) -> None:
         match change:
             case SetStatus(status):
-                self._set_status(status)
+                self._status = set_status(self.instance, status, self.now)
             case Emit(event, reason, data):
                 self._emit(event, reason, data)
             case IntendMachine():
@@ -69,6 +80,8 @@ class Applier:
                 self._verified()
             case SnapshotFailed(reason):
                 self._snapshot_failed(reason)
+            case SnapshotAbandoned(reason):
+                self._snapshot_ended(reason)
             case HoldHibernation(seconds):
                 self.instance.hold_until = self.now + timedelta(seconds=seconds)
                 self.instance.save(update_fields=["hold_until"])
@@ -82,12 +95,6 @@ class Applier:
             raise AssertionError("no machine")
         return self.operation.machine
 
-    def _set_status(self, status: Any) -> None:
-        if status == "hibernated":
-            self.instance.snapshot = self.operation.snapshot
-            self.instance.save(update_fields=["snapshot"])
-        self._status = set_status(self.instance, status, self.now)
-
     def _emit(self, event: EventType, reason: str, data: Mapping[str, Any]) -> None:
         emit(
             event,
@@ -99,6 +106,8 @@ class Applier:
             data=data,
         )
         self._status = ("", "")
+        if self.operation.kind == OperationKind.SNAPSHOT:
+            return
         if event in (EventType.FAILED, EventType.HIBERNATE_VETOED, EventType.STILL_BILLING):
             self.instance.last_error = reason
         elif event in (EventType.HIBERNATED, EventType.WOKE):
@@ -138,13 +147,17 @@ class Applier:
         )
 
     def _latest_frozen(self) -> Snapshot | None:
-        """What the box last froze whole, or was restored from; also where that hibernation was vetoed later."""
-        whole = [SnapshotState.FROZEN, SnapshotState.VERIFIED]
-        return self.instance.snapshots.filter(state__in=whole).order_by("-id").first()
+        """What the box last froze, or was restored from; also where that operation was called off later.
+
+        What was never proven holds on to no pack, so that its packs may be collected after a while.
+        """
+        recent = Q(state=SnapshotState.FROZEN, frozen_at__gt=self.now - UNPROVEN_LASTS)
+        usable = self.instance.snapshots.filter(recent | Q(state=SnapshotState.VERIFIED))
+        return usable.order_by("-id").first()
 
     def _snapshot_name(self, round_: int) -> str:
         """The guide's form: vast_12345_hibernate_1734441600."""
-        name = f"{self.instance.pk}_hibernate_{int(self.now.timestamp())}"
+        name = f"{self.instance.pk}_{self.operation.kind}_{int(self.now.timestamp())}"
         taken = Snapshot.objects.filter(name=name).exists()
         return f"{name}_{self.operation.pk}_{round_}" if taken else name
 
@@ -160,6 +173,7 @@ class Applier:
             for key in (
                 "skipped",
                 "skipped_total",
+                "unreadable_total",
                 "changed_while_read",
                 "left_out",
                 "left_out_bytes",
@@ -177,17 +191,30 @@ class Applier:
         snapshot = self._snapshot()
         snapshot.state, snapshot.verified_at = SnapshotState.VERIFIED, self.now
         snapshot.save(update_fields=["state", "verified_at"])
+        if _may_replace(snapshot, self.instance.snapshot):
+            self.instance.snapshot = snapshot
+            self.instance.save(update_fields=["snapshot"])
 
     def _snapshot_failed(self, reason: str) -> None:
-        if self.operation.snapshot is None:
-            return
+        if self._snapshot_ended(reason):
+            self.instance.state_generation += 1
+            self.instance.save(update_fields=["state_generation"])
+
+    def _snapshot_ended(self, reason: str) -> bool:
         snapshot = self.operation.snapshot
+        if snapshot is None:
+            return False
         snapshot.state, snapshot.state_reason = SnapshotState.FAILED, reason
         snapshot.save(update_fields=["state", "state_reason"])
-        self.instance.state_generation += 1
-        self.instance.save(update_fields=["state_generation"])
+        return True
 
     def _snapshot(self) -> Snapshot:
         if self.operation.snapshot is None:
             raise AssertionError("no snapshot")
         return self.operation.snapshot
+
+
+def _may_replace(proven: Snapshot, kept: Snapshot | None) -> bool:
+    """A wake restores the newest proven copy, but none that lacks files where there is a whole one."""
+    whole = not proven.report.get("unreadable_total")
+    return kept is None or whole or bool(kept.report.get("unreadable_total"))

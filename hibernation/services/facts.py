@@ -11,7 +11,13 @@ from django.conf import settings
 
 from hibernation.domain.facts import Facts, Limits, MachineFacts, Memo, OperationFacts, SnapshotFacts
 from hibernation.domain.offers import Offer, OfferFilter
-from hibernation.domain.states import InstanceStatus, MachineState, OperationKind, SnapshotState
+from hibernation.domain.states import (
+    InstanceStatus,
+    MachineState,
+    OperationKind,
+    SnapshotPurpose,
+    SnapshotState,
+)
 from hibernation.models import Instance, Machine, Operation, Snapshot
 
 
@@ -33,6 +39,7 @@ def load_facts(instance: Instance, operation: Operation, now: datetime) -> Facts
         idle=instance.idle_state,
         machine=_machine_facts(operation.machine),
         snapshot=_snapshot_facts(operation.snapshot),
+        kept=_kept(instance),
         limits=limits(),
     )
 
@@ -53,7 +60,13 @@ def operation_facts(operation: Operation) -> OperationFacts:
         want=wanted(operation.instance, operation.params),
         status_before=InstanceStatus(operation.status_before),
         memo=load_memo(operation.memo),
+        purpose=purpose_of(operation),
     )
+
+
+def purpose_of(operation: Operation) -> SnapshotPurpose:
+    """What a snapshot is made for; every other operation is somebody's order."""
+    return SnapshotPurpose(operation.params.get("purpose", SnapshotPurpose.ORDERED))
 
 
 def wanted(instance: Instance, params: dict[str, Any]) -> OfferFilter:
@@ -85,7 +98,19 @@ def _machine_facts(machine: Machine | None) -> MachineFacts | None:
 def _snapshot_facts(snapshot: Snapshot | None) -> SnapshotFacts | None:
     if snapshot is None:
         return None
-    return SnapshotFacts(snapshot.name, SnapshotState(snapshot.state), snapshot.round)
+    return SnapshotFacts(
+        snapshot.name,
+        SnapshotState(snapshot.state),
+        snapshot.round,
+        snapshot.frozen_at,
+        snapshot.report.get("unreadable_total", 0),
+    )
+
+
+def _kept(instance: Instance) -> SnapshotFacts | None:
+    """What a wake would restore now, if it is proven."""
+    kept = instance.snapshot
+    return _snapshot_facts(kept) if kept is not None and kept.state == SnapshotState.VERIFIED else None
 
 
 def load_memo(raw: dict[str, Any]) -> Memo:

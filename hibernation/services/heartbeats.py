@@ -17,8 +17,8 @@ from hibernation.domain.states import EventType, InstanceStatus, MachineState
 from hibernation.models import Instance, Machine, Operation
 from hibernation.models.heartbeat import UNKNOWN
 from hibernation.services.clock import db_now
+from hibernation.services.due import hibernate_due_at, schedule
 from hibernation.services.facts import operation_facts
-from hibernation.services.instances import hibernate_due_at
 from hibernation.services.starting import running_operation
 from hibernation.services.tokens import AgentToken
 from hibernation.services.transitions import emit, set_status
@@ -136,20 +136,18 @@ def _store_instance(
         instance.last_activity_at = now
     arrow = set_status(instance, result.status, now)
     instance.idle_since = result.idle.idle_since
-    instance.hibernate_due_at = hibernate_due_at(instance)
-    instance.save(
-        update_fields=[
-            "gpu_utilization",
-            "last_heartbeat_at",
-            "last_activity_at",
-            "idle_since",
-            "hibernate_due_at",
-        ]
-    )
+    fields = ["gpu_utilization", "last_heartbeat_at", "last_activity_at", "idle_since", "hibernate_due_at"]
+    if arrow == ("", ""):
+        instance.hibernate_due_at = hibernate_due_at(instance)
+    else:
+        # A first idle reading lets the packs start to move; work calls that off.
+        schedule(instance)
+        fields.append("snapshot_due_at")
+    instance.save(update_fields=fields)
     if result.event is not None:
         emit(result.event, result.judgement.why, instance=instance, now=now, operation=operation,
              actor="agent", status=arrow)  # fmt: skip
-    if result.cancel_hibernation and operation is not None:
+    if result.stop_operation and operation is not None:
         operation.cancel_reason = EventType.ACTIVITY_RESUMED
         operation.save(update_fields=["cancel_reason"])
 

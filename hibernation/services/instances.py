@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,15 +10,29 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from hibernation.domain import idle
 from hibernation.domain.errors import Conflict, InvalidRequest
 from hibernation.domain.states import EventType, InstanceStatus
 from hibernation.models import Instance
 from hibernation.services.clock import db_now
+from hibernation.services.due import SCHEDULED, delete_due_at, schedule
 from hibernation.services.requests import lock_instance
 from hibernation.services.transitions import emit
 
-POLICY_FIELDS = ("auto_hibernation_enabled", "gpu_usage_threshold", "pause_after", "delete_after")
+POLICY_FIELDS = (
+    "auto_hibernation_enabled",
+    "gpu_usage_threshold",
+    "pause_after",
+    "delete_after",
+    "precopy_enabled",
+    "snapshot_interval",
+    "transfer_limit_mbit",
+    "encryption_enabled",
+    "default_ignore_rules",
+    "ignore_rules",
+    "leave_out_model_cache",
+    "keep_last",
+    "keep_daily",
+)
 
 
 @transaction.atomic
@@ -77,26 +91,10 @@ def configure(instance_id: str, changes: dict[str, Any], *, actor: str) -> Insta
         if name in changes:
             setattr(instance, name, changes[name])
     now = db_now()
-    instance.hibernate_due_at = hibernate_due_at(instance)
-    instance.delete_due_at = _delete_due_at(instance)
-    instance.save(update_fields=[*POLICY_FIELDS, "hibernate_due_at", "delete_due_at"])
+    schedule(instance)
+    instance.delete_due_at = delete_due_at(instance)
+    instance.save(update_fields=[*POLICY_FIELDS, *SCHEDULED, "delete_due_at"])
     told = {name: [str(before[name]), str(changes[name])] for name in POLICY_FIELDS if name in changes}
     emit(EventType.CONFIG_CHANGED, f"changed: {', '.join(told)}" if told else "nothing changed",
          instance=instance, now=now, actor=actor, data=told)  # fmt: skip
     return instance
-
-
-def hibernate_due_at(instance: Instance) -> datetime | None:
-    """When the sweep may act on idleness, from the row's present values; not before a hold ends."""
-    if instance.status != InstanceStatus.IDLE:
-        return None
-    due = idle.due_at(instance.idle_state, instance.policy)
-    if due is None or instance.hold_until is None:
-        return due
-    return max(due, instance.hold_until)
-
-
-def _delete_due_at(instance: Instance) -> datetime | None:
-    if instance.status != InstanceStatus.HIBERNATED:
-        return None
-    return instance.status_changed_at + instance.delete_after

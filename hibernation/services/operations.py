@@ -19,13 +19,14 @@ from hibernation.domain import lifecycle
 from hibernation.domain.effects import Effect, Reply
 from hibernation.domain.facts import Memo
 from hibernation.domain.outcomes import Changes, Finish, Go, Outcome, Perform, Wait
-from hibernation.domain.states import OperationKind, OperationState, SnapshotState
+from hibernation.domain.states import OperationKind, OperationState
 from hibernation.models import Instance, Operation
 from hibernation.services import leases
 from hibernation.services.boundaries import Boundary, reached
 from hibernation.services.changes import Applier
 from hibernation.services.clock import db_now
 from hibernation.services.dispatch import enqueue_operation
+from hibernation.services.due import SCHEDULED, schedule
 from hibernation.services.facts import dump_memo, load_facts
 from hibernation.services.starting import promote_queued
 from hibernation.services.steps import perform
@@ -169,16 +170,8 @@ def _finish(instance: Instance, operation: Operation, outcome: Finish, now: date
     operation.result = {**operation.result, **outcome.result}
     operation.error_code, operation.error = outcome.error_code, outcome.error
     operation.save()
-    _keep_proof(instance, operation)
+    # What fell due while this one ran was left alone until now.
+    schedule(instance)
+    instance.save(update_fields=SCHEDULED)
     promote_queued(instance, now)
     return False
-
-
-def _keep_proof(instance: Instance, operation: Operation) -> None:
-    """The newest proven copy is what a wake restores, also where the machine was kept: that one may be lost later."""
-    if operation.kind != OperationKind.HIBERNATE:
-        return
-    newest = instance.snapshots.filter(state=SnapshotState.VERIFIED).order_by("-id").first()
-    if newest is not None:
-        instance.snapshot = newest
-        instance.save(update_fields=["snapshot"])

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from hibernation.box.fence import resume_writers
 from hibernation.domain.backoff import retry_seconds
 from hibernation.domain.errors import BoxError, ProviderError
+from hibernation.domain.pacing import in_words
 from hibernation.domain.reconcile import (
     Action,
     ConfirmDestroyed,
@@ -30,6 +31,7 @@ from hibernation.domain.reconcile import (
     ReportOrphan,
     SendAway,
     plan_reconcile,
+    status_after_loss,
 )
 from hibernation.domain.states import (
     EventType,
@@ -37,13 +39,15 @@ from hibernation.domain.states import (
     MachineState,
     OperationKind,
     OperationState,
+    SnapshotState,
 )
-from hibernation.models import Instance, Machine, Operation
+from hibernation.models import Instance, Machine, Operation, Snapshot
 from hibernation.providers.base import Provider, RentedMachine
 from hibernation.providers.registry import get_provider, provider_names
 from hibernation.services.clock import db_now
 from hibernation.services.dispatch import enqueue_operation
-from hibernation.services.starting import AWAKE, running_operation
+from hibernation.services.due import SCHEDULED, schedule
+from hibernation.services.starting import running_operation
 from hibernation.services.steps.context import box_of
 from hibernation.services.transitions import emit, set_machine, set_status
 
@@ -227,13 +231,23 @@ def _declare_lost(machine_id: int) -> None:
     instance = machine.instance
     if instance is None:
         return
-    arrow = ("", "")
-    if instance.status in AWAKE:
-        arrow = set_status(instance, InstanceStatus.FAILED, now)
-    kept = "the last snapshot is kept: wake it" if instance.snapshot_id else "it had no snapshot"
-    instance.last_error = f"the machine vanished from the provider's list; {kept}"
+    kept = _proven_copy(instance)
+    status = status_after_loss(InstanceStatus(instance.status), has_proven_copy=kept is not None)
+    arrow = set_status(instance, status, now)
+    instance.last_error = f"the machine vanished from the provider's list; {_what_is_kept(kept, now)}"
     instance.save(update_fields=["last_error"])
     emit(EventType.MACHINE_LOST, instance.last_error, instance=instance, now=now, status=arrow)
+
+
+def _proven_copy(instance: Instance) -> Snapshot | None:
+    kept = instance.snapshot
+    return kept if kept is not None and kept.state == SnapshotState.VERIFIED else None
+
+
+def _what_is_kept(kept: Snapshot | None, now: datetime) -> str:
+    if kept is None or kept.frozen_at is None:
+        return "no proven copy of its workspace was kept"
+    return f"wake it from its last proven copy, {in_words(now - kept.frozen_at)} old"
 
 
 def _recover(machine_id: int) -> None:
@@ -257,6 +271,8 @@ def _back_in_service(machine_id: int) -> None:
         return
     set_machine(machine, MachineState.ACTIVE, now, reason="it is listed again")
     arrow = set_status(instance, InstanceStatus.RUNNING, now)
+    schedule(instance)
+    instance.save(update_fields=SCHEDULED)
     emit(EventType.MACHINE_RETURNED, "the machine is listed again, with its unsaved work",
          instance=instance, now=now, status=arrow)  # fmt: skip
 

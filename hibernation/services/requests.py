@@ -1,4 +1,4 @@
-"""Asking for a hibernation or a wake: the one door for API, admin, schedules and the sweep.
+"""Asking for a hibernation, a wake or a snapshot: the one door for API, admin, schedules and the sweep.
 
 Two requests never buy or destroy twice: the same kind answers the operation in flight, the other kind is queued.
 """
@@ -11,7 +11,13 @@ from typing import Any
 from django.db import transaction
 
 from hibernation.domain.errors import Conflict, NotFound
-from hibernation.domain.states import EventType, InstanceStatus, OperationKind, OperationState
+from hibernation.domain.states import (
+    EventType,
+    InstanceStatus,
+    OperationKind,
+    OperationState,
+    SnapshotPurpose,
+)
 from hibernation.models import Instance, Operation
 from hibernation.services.clock import db_now
 from hibernation.services.starting import AWAKE, WAKEABLE, new_operation, running_operation, start
@@ -32,7 +38,8 @@ def request_hibernate(
 ) -> Operation:
     """Hibernate now. ``forced``: a person's order, which does not ask whether the GPU is idle.
 
-    Answers the hibernation in flight if there is one; queues behind a wake; ``Conflict`` where nothing runs.
+    Answers the hibernation in flight if there is one; queues behind a wake or a snapshot, whose packs it needs anyway;
+    ``Conflict`` where nothing runs.
     """
     instance = lock_instance(instance_id)
     repeated = _repeated(instance, OperationKind.HIBERNATE, idempotency_key)
@@ -51,10 +58,12 @@ def request_hibernate(
     )
     if running is not None and running.kind == OperationKind.HIBERNATE:
         return _join_hibernation(instance, running, operation, now)
-    if running is not None:
+    if running is not None and running.kind == OperationKind.WAKE:
         return _queue(instance, operation, now)
     if instance.status not in AWAKE:
         raise Conflict(f"{instance.pk} is {instance.status}: there is nothing to hibernate.")
+    if running is not None:
+        return _queue(instance, operation, now)
     return start(instance, operation, now)
 
 
@@ -70,7 +79,7 @@ def request_wake(
     """Wake, or start for the first time. ``params``: ``gpu_type``, ``region``, ``max_price`` for this wake only.
 
     Answers the wake in flight if there is one. During a hibernation the wake is queued, and the hibernation is
-    stopped if it can still be. ``Conflict`` for an instance that is awake.
+    stopped if it can still be; one that waits gives way. ``Conflict`` for an instance that is and stays awake.
     """
     instance = lock_instance(instance_id)
     repeated = _repeated(instance, OperationKind.WAKE, idempotency_key)
@@ -90,13 +99,62 @@ def request_wake(
     if running is not None and running.kind == OperationKind.WAKE:
         _drop_queued(instance, now)
         return running
-    if running is not None:
-        return _queue_behind_hibernation(instance, running, operation, now)
+    if running is not None and (running.kind == OperationKind.HIBERNATE or instance.status in WAKEABLE):
+        return _supersede(instance, running, operation, now)
+    if running is not None and _hibernation_waits(instance):
+        return _queue(instance, operation, now)
     if instance.status not in WAKEABLE:
         raise Conflict(f"{instance.pk} is {instance.status}: it is awake already.")
     if instance.status == InstanceStatus.FAILED and instance.snapshot_id is None:
         _forget_failure(instance, operation, now)
     return start(instance, operation, now)
+
+
+@transaction.atomic
+def request_snapshot(
+    instance_id: str, *, actor: str, reason: str, idempotency_key: str | None = None
+) -> Operation:
+    """Save the workspace now, whatever the GPU does; the machine goes on.
+
+    Answers the snapshot in flight if there is one, which then stops for no work any more. ``Conflict`` during a
+    hibernation or a wake and where no machine runs.
+    """
+    instance = lock_instance(instance_id)
+    repeated = _repeated(instance, OperationKind.SNAPSHOT, idempotency_key)
+    if repeated is not None:
+        return repeated
+    now, running = db_now(), running_operation(instance)
+    if instance.status not in AWAKE:
+        raise Conflict(f"{instance.pk} is {instance.status}: there is nothing to save.")
+    if running is not None and running.kind != OperationKind.SNAPSHOT:
+        raise Conflict(f"{instance.pk}: {running.kind} is in flight; ask again when it has ended.")
+    asked = new_operation(
+        instance,
+        OperationKind.SNAPSHOT,
+        now,
+        state=OperationState.QUEUED,
+        actor=actor,
+        reason=reason,
+        forced=True,
+        params={"purpose": SnapshotPurpose.ORDERED.value},
+        idempotency_key=idempotency_key,
+    )
+    return start(instance, asked, now) if running is None else _join_snapshot(instance, running, asked, now)
+
+
+def _join_snapshot(instance: Instance, running: Operation, asked: Operation, now: datetime) -> Operation:
+    """One that is turning back is waited for, unless something else waits for it already."""
+    if not _turns_back(running):
+        running.forced, running.params = True, asked.params
+        running.save(update_fields=["forced", "params"])
+        return running
+    if _hibernation_waits(instance):
+        raise Conflict(f"{instance.pk}: a hibernation waits, and it saves the workspace.")
+    return _queue(instance, asked, now)
+
+
+def _turns_back(running: Operation) -> bool:
+    return bool(running.cancel_reason) or running.step == "release"
 
 
 def _forget_failure(instance: Instance, operation: Operation, now: datetime) -> None:
@@ -114,7 +172,7 @@ def _repeated(instance: Instance, kind: OperationKind, key: str | None) -> Opera
 
 def _join_hibernation(instance: Instance, running: Operation, asked: Operation, now: datetime) -> Operation:
     """A person's order makes a hibernation in flight unconditional, unless it is already turning back."""
-    if running.cancel_reason or running.step == "release":
+    if _turns_back(running):
         return _queue(instance, asked, now)
     _drop_queued(instance, now)
     if asked.forced and not running.forced:
@@ -123,13 +181,17 @@ def _join_hibernation(instance: Instance, running: Operation, asked: Operation, 
     return running
 
 
-def _queue_behind_hibernation(
-    instance: Instance, running: Operation, asked: Operation, now: datetime
-) -> Operation:
+def _supersede(instance: Instance, running: Operation, asked: Operation, now: datetime) -> Operation:
+    """Wait for what runs, and stop it if it can still be: a hibernation, or a snapshot whose machine was lost."""
     if running.point_of_no_return_at is None and not running.cancel_reason:
         running.cancel_reason = "superseded"
         running.save(update_fields=["cancel_reason"])
     return _queue(instance, asked, now)
+
+
+def _hibernation_waits(instance: Instance) -> bool:
+    waiting = Operation.objects.filter(instance=instance, state=OperationState.QUEUED)
+    return waiting.filter(kind=OperationKind.HIBERNATE).exists()
 
 
 def _queue(instance: Instance, operation: Operation, now: datetime) -> Operation:

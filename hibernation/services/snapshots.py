@@ -22,6 +22,7 @@ from hibernation.snapshots.store import SignedRequest
 
 # At some MiB each, more than any rented disk holds, tries that failed included.
 MAX_OBJECTS = 100_000
+SAVING = (OperationKind.HIBERNATE, OperationKind.SNAPSHOT)
 
 
 class TooManyObjects(InvalidRequest):
@@ -55,7 +56,7 @@ class SignedObject:
 def issue_uploads(token: AgentToken, snapshot_name: str, objects: Sequence[Announced]) -> list[SignedObject]:
     """A fresh random key and a signed, expiring, size- and hash-bound URL for each object.
 
-    Only for the snapshot that a running, uncancelled hibernation of this very machine is writing, and only as many
+    Only for the snapshot that a running, uncancelled operation of this very machine is writing, and only as many
     as a workspace can need: ``TooManyObjects``.
     """
     packs = _reserve(token, snapshot_name, objects)
@@ -71,7 +72,7 @@ def _reserve(token: AgentToken, snapshot_name: str, objects: Sequence[Announced]
     machine = _machine(token)
     snapshot = _snapshot(machine, snapshot_name)
     operation = Operation.objects.filter(
-        state=OperationState.RUNNING, kind=OperationKind.HIBERNATE, machine=machine, snapshot=snapshot
+        state=OperationState.RUNNING, kind__in=SAVING, machine=machine, snapshot=snapshot
     ).first()
     if operation is None or operation.cancel_reason or snapshot.state != SnapshotState.WRITING:
         raise OperationCancelled(f"{snapshot_name} is not being written any more.")

@@ -14,7 +14,11 @@ from hibernation.services.dispatch import enqueue_operation
 from hibernation.services.transitions import emit, set_status
 from hibernation.services.visits import enter_step
 
-DEADLINES = {OperationKind.HIBERNATE: timedelta(hours=6), OperationKind.WAKE: timedelta(hours=2)}
+DEADLINES = {
+    OperationKind.HIBERNATE: timedelta(hours=6),
+    OperationKind.WAKE: timedelta(hours=2),
+    OperationKind.SNAPSHOT: timedelta(hours=6),
+}
 AWAKE = frozenset({InstanceStatus.RUNNING, InstanceStatus.IDLE})
 WAKEABLE = frozenset(
     {
@@ -39,10 +43,10 @@ def start(instance: Instance, operation: Operation, now: datetime) -> Operation:
     kind = OperationKind(operation.kind)
     operation.state, operation.status_before = OperationState.RUNNING, instance.status
     operation.started_at, operation.deadline_at = now, now + DEADLINES[kind]
-    if kind is OperationKind.HIBERNATE:
-        operation.machine = instance.machines.filter(state__in=["launched", "active"]).first()
-    else:
+    if kind is OperationKind.WAKE:
         operation.snapshot = instance.snapshot
+    else:
+        operation.machine = instance.machines.filter(state__in=["launched", "active"]).first()
     first = CHAINS[kind][0]
     operation.step, operation.entered_at, operation.next_attempt_at = first, now, now
     operation.save()
@@ -53,9 +57,10 @@ def start(instance: Instance, operation: Operation, now: datetime) -> Operation:
 
 
 def _tell_started(instance: Instance, operation: Operation, kind: OperationKind, now: datetime) -> None:
+    status, event = InstanceStatus(instance.status), EventType.SNAPSHOT_STARTED
     if kind is OperationKind.HIBERNATE:
         status, event = InstanceStatus.HIBERNATING, EventType.HIBERNATE_STARTED
-    else:
+    elif kind is OperationKind.WAKE:
         status, event = _waking(instance), EventType.WAKE_STARTED
     arrow = set_status(instance, status, now)
     emit(event, operation.reason, instance=instance, now=now, operation=operation, status=arrow)
@@ -103,7 +108,7 @@ def promote_queued(instance: Instance, now: datetime) -> None:
         return
     status = InstanceStatus(instance.status)
     if (queued.kind == OperationKind.WAKE and status in WAKEABLE) or (
-        queued.kind == OperationKind.HIBERNATE and status in AWAKE
+        queued.kind != OperationKind.WAKE and status in AWAKE
     ):
         start(instance, queued, now)
     else:
@@ -111,14 +116,14 @@ def promote_queued(instance: Instance, now: datetime) -> None:
 
 
 def _end_without_work(instance: Instance, queued: Operation, now: datetime) -> None:
-    """A wake of what stayed awake has succeeded; a hibernation of what is not awake is moot."""
+    """A wake of what stayed awake has succeeded; saving what is not awake is moot."""
     awake = queued.kind == OperationKind.WAKE and instance.status in AWAKE
     queued.state = OperationState.SUCCEEDED if awake else OperationState.CANCELLED
     queued.finished_at = now
     if awake:
         queued.machine = instance.machines.filter(state__in=["launched", "active"]).first()
         queued.result = {"success": True, "snapshot_restored": False, "time_taken": 0.0}
-        reason = "already awake: the hibernation stopped in time"
+        reason = "already awake: the hibernation was stopped in time"
     else:
         queued.error_code, queued.error = "superseded", f"the instance is {instance.status}"
         reason = f"{queued.kind} is moot: the instance is {instance.status}"

@@ -1,4 +1,7 @@
-"""The sweep: idle long enough → hibernate; hibernated long enough → deleted. Repeatable, safe in any number at once."""
+"""The sweep: idle long enough → hibernate; a snapshot due → made; hibernated long enough → deleted.
+
+Repeatable, safe in any number at once.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,17 @@ from datetime import datetime
 from django.db import transaction
 
 from hibernation.domain import idle
-from hibernation.domain.states import EventType, InstanceStatus, OperationKind, OperationState
-from hibernation.models import Instance
+from hibernation.domain.states import (
+    EventType,
+    InstanceStatus,
+    OperationKind,
+    OperationState,
+    SnapshotPurpose,
+)
+from hibernation.models import Instance, Operation
 from hibernation.services.clock import db_now
-from hibernation.services.starting import new_operation, running_operation, start
+from hibernation.services.due import snapshot_due
+from hibernation.services.starting import AWAKE, new_operation, running_operation, start
 from hibernation.services.transitions import emit, set_status
 
 BATCH = 200
@@ -19,7 +29,7 @@ BATCH = 200
 
 def sweep() -> int:
     """Act on everything that is due, in small transactions; how many instances changed."""
-    return _all(_hibernate_due) + _all(_delete_due)
+    return _all(_hibernate_due) + _all(_snapshot_due) + _all(_delete_due)
 
 
 def _all(batch: Callable[[], list[bool]]) -> int:
@@ -44,7 +54,7 @@ def _hibernate_due() -> list[bool]:
 
 def _hibernate(instance: Instance, now: datetime) -> bool:
     if not idle.is_due(instance.idle_state, instance.policy, now) or running_operation(instance) is not None:
-        # The next idle heartbeat sets it again; until then this row must not stand before the others.
+        # The next idle heartbeat, or the end of what runs, sets it again; until then it must not stand before others.
         instance.hibernate_due_at = None
         instance.save(update_fields=["hibernate_due_at"])
         return False
@@ -62,6 +72,46 @@ def _hibernate(instance: Instance, now: datetime) -> bool:
     )
     start(instance, operation, now)
     return True
+
+
+@transaction.atomic
+def _snapshot_due() -> list[bool]:
+    now = db_now()
+    due = Instance.objects.select_for_update(no_key=True, of=("self",), skip_locked=True).filter(
+        snapshot_due_at__lte=now, status__in=AWAKE
+    )
+    return [_save(instance, now) for instance in due.order_by("snapshot_due_at")[:BATCH]]
+
+
+def _save(instance: Instance, now: datetime) -> bool:
+    """Start the snapshot that is due, judged anew; set when the next one is. What runs sets it when it ends."""
+    due = snapshot_due(instance) if running_operation(instance) is None else None
+    late = due is not None and due[0] <= now
+    instance.snapshot_due_at = due[0] if due is not None and not late else None
+    instance.save(update_fields=["snapshot_due_at"])
+    if due is None or not late:
+        return False
+    start(instance, _new_snapshot(instance, due[1], now), now)
+    return True
+
+
+def _new_snapshot(instance: Instance, purpose: SnapshotPurpose, now: datetime) -> Operation:
+    return new_operation(
+        instance,
+        OperationKind.SNAPSHOT,
+        now,
+        state=OperationState.RUNNING,
+        actor="system",
+        reason=_WHY[purpose],
+        forced=purpose is not SnapshotPurpose.PRE_COPY,
+        params={"purpose": purpose.value},
+    )
+
+
+_WHY = {
+    SnapshotPurpose.PRE_COPY: "GPU idle: what a hibernation will need starts to move",
+    SnapshotPurpose.PERIODIC: "the interval has passed since the last snapshot",
+}
 
 
 @transaction.atomic

@@ -67,7 +67,8 @@ def set_status(instance: Instance, status: InstanceStatus, now: datetime) -> tup
     instance.status_changed_at = now
     instance.hibernate_due_at = None
     instance.delete_due_at = now + instance.delete_after if status is InstanceStatus.HIBERNATED else None
-    fields = ["status", "status_changed_at", "hibernate_due_at", "delete_due_at"]
+    instance.snapshot_due_at = None
+    fields = ["status", "status_changed_at", "hibernate_due_at", "delete_due_at", "snapshot_due_at"]
     if status not in (InstanceStatus.IDLE, InstanceStatus.HIBERNATING):
         instance.idle_since = None
         fields.append("idle_since")

@@ -18,6 +18,8 @@ from hibernation.domain import idle
 from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply, RunFreeze, RunThaw
 from hibernation.domain.errors import BoxError
 from hibernation.domain.idle import Activity
+from hibernation.domain.states import SnapshotState
+from hibernation.models import Operation, Snapshot
 from hibernation.services.keys import keys_of
 from hibernation.services.steps.context import Context
 from hibernation.services.tokens import issue_agent_token
@@ -66,14 +68,32 @@ def install(context: Context) -> Reply:
 
 
 def quiesce(context: Context) -> Reply:
-    """The box answers, its workspace is there, and its agent is the one that this control plane speaks to."""
-    return Ok() if is_current(context.box(), context.machine.workspace) else install(context)
+    """The box answers, its workspace is there, its agent is the one that this control plane speaks to, and no job runs.
+
+    An operation that gave up while the box did not answer may have left one behind: two at once would share a state.
+    """
+    if not is_current(context.box(), context.machine.workspace):
+        install(context)
+    left = _left_behind(context)
+    if left is not None:
+        jobs.stop_job(context.box(), left.name)
+    return Ok()
+
+
+def _left_behind(context: Context) -> Snapshot | None:
+    """Of this machine's snapshots only the latest can still be running: each start was preceded by this look."""
+    latest = Operation.objects.filter(machine=context.machine, snapshot__isnull=False)
+    last = latest.exclude(pk=context.operation.pk).select_related("snapshot").order_by("-id").first()
+    return last.snapshot if last and last.snapshot and last.snapshot.state == SnapshotState.FAILED else None
 
 
 def run_freeze(context: Context, effect: RunFreeze) -> Reply:
     job = context.snapshot.name
+    policy = context.instance.policy
     spec = _spec(context, "freeze", job) | {
         "parent": _parent(context),
+        "background": effect.background,
+        "yield_above": policy.gpu_usage_threshold if effect.yields else None,
         "exclude": [],
     }
     return _run(context, job, spec, effect.again, _freeze_result)
@@ -109,7 +129,12 @@ def _spec(context: Context, kind: str, job: str) -> dict[str, Any]:
         "keys": {"id": keys.id.hex(), "cipher": keys.cipher.hex() if keys.cipher else None},
         "control_url": settings.DUMONT_BASE_URL,
         "token_file": TOKEN_FILE,
+        "limit_bps": _bytes_per_second(context.instance.transfer_limit_mbit),
     }
+
+
+def _bytes_per_second(mbit: int | None) -> int | None:
+    return None if mbit is None else mbit * 1_000_000 // 8
 
 
 def _state_file(context: Context) -> str:
@@ -172,9 +197,12 @@ def fence(context: Context) -> Reply:
 
 
 def release(context: Context) -> Reply:
-    """Stop a freeze that still runs and let the paused writers go on."""
+    """Stop a freeze that still runs and let the paused writers go on; ``JobSeen`` of one that was done already."""
     with context.box().connected() as shell:
         resume_writers(shell)
-        if context.operation.snapshot is not None:
-            jobs.stop_job(shell, context.snapshot.name)
-    return Ok()
+        if context.operation.snapshot is None:
+            return Ok()
+        seen = jobs.stop_job(shell, context.snapshot.name)
+    if seen.state != "done" or seen.result is None:
+        return Ok()
+    return JobSeen(seen.state, result=_freeze_result(seen.result))

@@ -1,0 +1,53 @@
+"""How a step keeps going: when it looks again, how long it may be silent, what it says meanwhile. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hibernation.domain.backoff import poll_seconds, retry_seconds
+from hibernation.domain.errors import DumontError
+from hibernation.domain.facts import Facts, MachineFacts, Memo
+from hibernation.domain.outcomes import Wait
+
+
+def machine_of(facts: Facts) -> MachineFacts:
+    if facts.machine is None:
+        raise AssertionError("an operation without a machine")
+    return facts.machine
+
+
+def overdue(facts: Facts, allowed: timedelta) -> bool:
+    return facts.now - facts.operation.entered_at > allowed
+
+
+def silent(facts: Facts, allowed: timedelta) -> bool:
+    """Whether a step that may take hours has not been seen going on for longer than ``allowed``."""
+    since = max(facts.operation.entered_at.timestamp(), facts.operation.memo.answered_at)
+    return facts.now.timestamp() - since > allowed.total_seconds()
+
+
+def goes_on(facts: Facts, wait: Wait) -> Wait:
+    """``wait``, and note that the step was seen going on."""
+    return replace(wait, memo=replace(facts.operation.memo, answered_at=facts.now.timestamp()))
+
+
+def again(facts: Facts, error: DumontError) -> Wait:
+    return Wait(retry_seconds(facts.operation.failures), error.message, failed=True)
+
+
+def look_again(facts: Facts, why: str) -> Wait:
+    return Wait(poll_seconds(facts.operation.waits), why)
+
+
+def restarted(memo: Memo) -> Memo | None:
+    """The memo once its wish to restart a job is granted; ``None`` where it had none."""
+    return replace(memo, restart=False) if memo.restart else None
+
+
+def in_words(duration: timedelta) -> str:
+    """``40 s``, ``12 min`` or ``3 h``: the largest unit that fits, rounded down, seconds as they are."""
+    seconds = max(0.0, duration.total_seconds())
+    if seconds < 60:
+        return f"{seconds:g} s"
+    return f"{seconds // 60:g} min" if seconds < 7200 else f"{seconds // 3600:g} h"

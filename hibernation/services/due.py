@@ -1,0 +1,75 @@
+"""When the sweep acts next on an instance, computed from its rows as they are now. The caller holds its lock."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hibernation.domain import idle
+from hibernation.domain.occasions import Attempt, Wish, next_snapshot
+from hibernation.domain.states import (
+    InstanceStatus,
+    MachineState,
+    OperationKind,
+    OperationState,
+    SnapshotPurpose,
+    SnapshotState,
+)
+from hibernation.models import Instance
+
+_LOOKED_AT = 4
+"""Earlier attempts: as many as can still lengthen the pause."""
+
+
+def hibernate_due_at(instance: Instance) -> datetime | None:
+    """When the sweep may act on idleness; not before a hold ends."""
+    if instance.status != InstanceStatus.IDLE:
+        return None
+    due = idle.due_at(instance.idle_state, instance.policy)
+    if due is None or instance.hold_until is None:
+        return due
+    return max(due, instance.hold_until)
+
+
+def delete_due_at(instance: Instance) -> datetime | None:
+    if instance.status != InstanceStatus.HIBERNATED:
+        return None
+    return instance.status_changed_at + instance.delete_after
+
+
+def snapshot_due(instance: Instance) -> tuple[datetime, SnapshotPurpose] | None:
+    """When the next snapshot is due while the machine goes on, and what for."""
+    wish = Wish(instance.policy, instance.precopy_enabled, instance.snapshot_interval)
+    return next_snapshot(
+        wish,
+        status=InstanceStatus(instance.status),
+        idle=instance.idle_state,
+        saved_at=_saved_at(instance) if wish.interval is not None else None,
+        attempts=_attempts(instance),
+    )
+
+
+def schedule(instance: Instance) -> None:
+    """Set all that falls due on a machine that goes on. The caller saves the fields of ``SCHEDULED``."""
+    instance.hibernate_due_at = hibernate_due_at(instance)
+    due = snapshot_due(instance)
+    instance.snapshot_due_at = due[0] if due is not None else None
+
+
+SCHEDULED = ("hibernate_due_at", "snapshot_due_at")
+
+
+def _attempts(instance: Instance) -> list[Attempt]:
+    rows = instance.operations.filter(kind=OperationKind.SNAPSHOT, started_at__isnull=False).order_by("-id")
+    return [
+        Attempt(started_at, OperationState(state))
+        for started_at, state in rows.values_list("started_at", "state")[:_LOOKED_AT]
+    ]
+
+
+def _saved_at(instance: Instance) -> datetime | None:
+    """A copy that lacks unreadable files counts here too: another one so soon would lack them as well."""
+    proven = instance.snapshots.filter(state=SnapshotState.VERIFIED).order_by("-id")
+    frozen = proven.values_list("frozen_at", flat=True).first()
+    active = instance.machines.filter(state=MachineState.ACTIVE)
+    woken = active.values_list("activated_at", flat=True).first()
+    return max((moment for moment in (frozen, woken) if moment is not None), default=None)
