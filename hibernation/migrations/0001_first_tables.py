@@ -11,6 +11,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     initial = True
 
     dependencies = [
@@ -19,1096 +20,422 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="Instance",
+            name='Instance',
             fields=[
-                (
-                    "id",
-                    models.CharField(
-                        max_length=64,
-                        primary_key=True,
-                        serialize=False,
-                        validators=[
-                            django.core.validators.RegexValidator("^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-                        ],
-                    ),
-                ),
-                ("name", models.CharField(blank=True, max_length=100)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("provisioning", "provisioning"),
-                            ("running", "running"),
-                            ("idle", "idle"),
-                            ("hibernating", "hibernating"),
-                            ("hibernated", "hibernated"),
-                            ("deleted", "deleted"),
-                            ("waking", "waking"),
-                            ("failed", "failed"),
-                        ],
-                        default=hibernation.domain.states.InstanceStatus["PROVISIONING"],
-                        max_length=16,
-                    ),
-                ),
-                ("status_changed_at", models.DateTimeField()),
-                ("created_at", models.DateTimeField()),
-                ("last_error", models.TextField(blank=True)),
-                ("provider", models.CharField(max_length=32)),
-                ("gpu_type", models.CharField(blank=True, max_length=64)),
-                ("gpu_count", models.PositiveSmallIntegerField(default=1)),
-                ("region", models.CharField(blank=True, max_length=32)),
-                (
-                    "max_price",
-                    models.DecimalField(
-                        blank=True, decimal_places=4, help_text="USD an hour", max_digits=10, null=True
-                    ),
-                ),
-                ("image", models.CharField(blank=True, max_length=200)),
-                ("disk_gb", models.PositiveIntegerField(default=10)),
-                ("auto_hibernation_enabled", models.BooleanField(default=True)),
-                (
-                    "gpu_usage_threshold",
-                    models.FloatField(
-                        default=5.0, help_text="per cent; a GPU above it is busy, at or below it idle"
-                    ),
-                ),
-                (
-                    "pause_after",
-                    models.DurationField(
-                        default=datetime.timedelta(seconds=180), help_text="idle this long: hibernate"
-                    ),
-                ),
-                (
-                    "delete_after",
-                    models.DurationField(
-                        default=datetime.timedelta(seconds=1800), help_text="hibernated this long: deleted"
-                    ),
-                ),
-                (
-                    "precopy_enabled",
-                    models.BooleanField(
-                        default=True, help_text="begin saving at the first idle reading, at low priority"
-                    ),
-                ),
-                (
-                    "snapshot_interval",
-                    models.DurationField(
-                        blank=True, help_text="save a working machine this often; empty: never", null=True
-                    ),
-                ),
-                (
-                    "transfer_limit_mbit",
-                    models.PositiveIntegerField(
-                        blank=True, help_text="Mbit/s to and from the store; empty: no limit", null=True
-                    ),
-                ),
-                (
-                    "encryption_enabled",
-                    models.BooleanField(default=True, help_text="of what the next snapshots store"),
-                ),
-                (
-                    "default_ignore_rules",
-                    models.BooleanField(default=True, help_text="leave out caches that anyone can refill"),
-                ),
-                (
-                    "ignore_rules",
-                    models.TextField(
-                        blank=True,
-                        help_text="gitignore syntax, after the default rules; the last match counts",
-                    ),
-                ),
-                (
-                    "leave_out_model_cache",
-                    models.BooleanField(
-                        default=False,
-                        help_text="leave out a model hub's cache and keep the list of what to fetch again",
-                    ),
-                ),
-                (
-                    "keep_last",
-                    models.PositiveSmallIntegerField(default=3, help_text="snapshots kept, the newest ones"),
-                ),
-                (
-                    "keep_daily",
-                    models.PositiveSmallIntegerField(
-                        default=7, help_text="days of which the last snapshot is kept"
-                    ),
-                ),
-                (
-                    "gpu_utilization",
-                    models.FloatField(blank=True, help_text="per cent; empty means unknown", null=True),
-                ),
-                ("last_heartbeat_at", models.DateTimeField(blank=True, null=True)),
-                ("last_activity_at", models.DateTimeField(blank=True, null=True)),
-                ("heartbeat_interval", models.DurationField(default=datetime.timedelta(seconds=30))),
-                ("idle_since", models.DateTimeField(blank=True, null=True)),
-                ("hibernate_due_at", models.DateTimeField(blank=True, null=True)),
-                ("hold_until", models.DateTimeField(blank=True, null=True)),
-                ("delete_due_at", models.DateTimeField(blank=True, null=True)),
-                ("snapshot_due_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "state_generation",
-                    models.PositiveIntegerField(
-                        default=0,
-                        help_text="raised when a stored copy proved bad: the next snapshot reads every file again",
-                    ),
-                ),
+                ('id', models.CharField(max_length=64, primary_key=True, serialize=False, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$')])),
+                ('name', models.CharField(blank=True, max_length=100)),
+                ('status', models.CharField(choices=[('provisioning', 'provisioning'), ('running', 'running'), ('idle', 'idle'), ('hibernating', 'hibernating'), ('hibernated', 'hibernated'), ('deleted', 'deleted'), ('waking', 'waking'), ('failed', 'failed')], default=hibernation.domain.states.InstanceStatus['PROVISIONING'], max_length=16)),
+                ('status_changed_at', models.DateTimeField()),
+                ('created_at', models.DateTimeField()),
+                ('last_error', models.TextField(blank=True)),
+                ('provider', models.CharField(max_length=32)),
+                ('gpu_type', models.CharField(blank=True, max_length=64)),
+                ('gpu_count', models.PositiveSmallIntegerField(default=1)),
+                ('region', models.CharField(blank=True, max_length=32)),
+                ('max_price', models.DecimalField(blank=True, decimal_places=4, help_text='USD an hour', max_digits=10, null=True)),
+                ('image', models.CharField(blank=True, max_length=200)),
+                ('disk_gb', models.PositiveIntegerField(default=10)),
+                ('auto_hibernation_enabled', models.BooleanField(default=True)),
+                ('gpu_usage_threshold', models.FloatField(default=5.0, help_text='per cent; a GPU above it is busy, at or below it idle')),
+                ('pause_after', models.DurationField(default=datetime.timedelta(seconds=180), help_text='idle this long: hibernate')),
+                ('delete_after', models.DurationField(default=datetime.timedelta(seconds=1800), help_text='hibernated this long: deleted')),
+                ('precopy_enabled', models.BooleanField(default=True, help_text='begin saving at the first idle reading, at low priority')),
+                ('snapshot_interval', models.DurationField(blank=True, help_text='save a working machine this often; empty: never', null=True)),
+                ('transfer_limit_mbit', models.PositiveIntegerField(blank=True, help_text='Mbit/s to and from the store; empty: no limit', null=True)),
+                ('encryption_enabled', models.BooleanField(default=True, help_text='of what the next snapshots store')),
+                ('default_ignore_rules', models.BooleanField(default=True, help_text='leave out caches that anyone can refill')),
+                ('ignore_rules', models.TextField(blank=True, help_text='gitignore syntax, after the default rules; the last match counts')),
+                ('leave_out_model_cache', models.BooleanField(default=False, help_text="leave out a model hub's cache and keep the list of what to fetch again")),
+                ('keep_last', models.PositiveSmallIntegerField(default=3, help_text='snapshots kept, the newest ones')),
+                ('keep_daily', models.PositiveSmallIntegerField(default=7, help_text='days of which the last snapshot is kept')),
+                ('gpu_utilization', models.FloatField(blank=True, help_text='per cent; empty means unknown', null=True)),
+                ('last_heartbeat_at', models.DateTimeField(blank=True, null=True)),
+                ('last_activity_at', models.DateTimeField(blank=True, null=True)),
+                ('heartbeat_interval', models.DurationField(default=datetime.timedelta(seconds=30))),
+                ('idle_since', models.DateTimeField(blank=True, null=True)),
+                ('hibernate_due_at', models.DateTimeField(blank=True, null=True)),
+                ('hold_until', models.DateTimeField(blank=True, null=True)),
+                ('delete_due_at', models.DateTimeField(blank=True, null=True)),
+                ('snapshot_due_at', models.DateTimeField(blank=True, null=True)),
+                ('state_generation', models.PositiveIntegerField(default=0, help_text='raised when a stored copy proved bad: the next snapshot reads every file again')),
             ],
             options={
-                "db_table": "instance_status",
+                'db_table': 'instance_status',
             },
         ),
         migrations.CreateModel(
-            name="ApiToken",
+            name='ApiToken',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("name", models.CharField(max_length=100)),
-                ("digest", models.CharField(max_length=64, unique=True)),
-                ("created_at", models.DateTimeField()),
-                ("expires_at", models.DateTimeField(blank=True, null=True)),
-                ("last_used_at", models.DateTimeField(blank=True, null=True)),
-                ("revoked_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "user",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="api_tokens",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=100)),
+                ('digest', models.CharField(max_length=64, unique=True)),
+                ('created_at', models.DateTimeField()),
+                ('expires_at', models.DateTimeField(blank=True, null=True)),
+                ('last_used_at', models.DateTimeField(blank=True, null=True)),
+                ('revoked_at', models.DateTimeField(blank=True, null=True)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL)),
             ],
         ),
         migrations.CreateModel(
-            name="Machine",
+            name='Machine',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("provider", models.CharField(max_length=32)),
-                ("label", models.CharField(max_length=128, unique=True)),
-                ("contract_id", models.CharField(blank=True, max_length=64, null=True)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("intended", "intended"),
-                            ("launched", "launched"),
-                            ("active", "active"),
-                            ("destroying", "destroying"),
-                            ("destroyed", "destroyed"),
-                            ("void", "void"),
-                            ("abandoned", "abandoned"),
-                            ("lost", "lost"),
-                            ("orphan", "orphan"),
-                        ],
-                        default=hibernation.domain.states.MachineState["INTENDED"],
-                        max_length=16,
-                    ),
-                ),
-                ("state_reason", models.TextField(blank=True)),
-                ("state_changed_at", models.DateTimeField()),
-                ("offer_id", models.CharField(blank=True, max_length=64)),
-                ("host", models.CharField(blank=True, max_length=128)),
-                ("gpu_type", models.CharField(blank=True, max_length=64)),
-                ("gpu_count", models.PositiveSmallIntegerField(default=1)),
-                ("region", models.CharField(blank=True, max_length=32)),
-                ("price_per_hour", models.DecimalField(decimal_places=4, help_text="USD", max_digits=10)),
-                ("intended_at", models.DateTimeField()),
-                (
-                    "activated_at",
-                    models.DateTimeField(
-                        blank=True, help_text="when it came to hold the workspace", null=True
-                    ),
-                ),
-                ("launched_at", models.DateTimeField(blank=True, null=True)),
-                ("destroyed_at", models.DateTimeField(blank=True, null=True)),
-                ("missing_since", models.DateTimeField(blank=True, null=True)),
-                ("destroy_due_at", models.DateTimeField(blank=True, null=True)),
-                ("destroy_attempts", models.PositiveIntegerField(default=0)),
-                ("ssh_host", models.CharField(blank=True, max_length=255)),
-                ("ssh_port", models.PositiveIntegerField(default=0)),
-                ("ssh_user", models.CharField(default="root", max_length=32)),
-                ("host_key", models.TextField(blank=True)),
-                ("workspace", models.CharField(default="/workspace", max_length=1024)),
-                ("token_epoch", models.PositiveIntegerField(default=0)),
-                ("heartbeat_seq", models.BigIntegerField(default=0)),
-                ("boot_id", models.CharField(blank=True, max_length=100)),
-                ("agent_version", models.CharField(blank=True, max_length=64)),
-                ("first_heartbeat_at", models.DateTimeField(blank=True, null=True)),
-                ("last_reading", models.JSONField(blank=True, default=dict)),
-                (
-                    "instance",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="machines",
-                        to="hibernation.instance",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('provider', models.CharField(max_length=32)),
+                ('label', models.CharField(max_length=128, unique=True)),
+                ('contract_id', models.CharField(blank=True, max_length=64, null=True)),
+                ('state', models.CharField(choices=[('intended', 'intended'), ('launched', 'launched'), ('active', 'active'), ('destroying', 'destroying'), ('destroyed', 'destroyed'), ('void', 'void'), ('abandoned', 'abandoned'), ('lost', 'lost'), ('orphan', 'orphan')], default=hibernation.domain.states.MachineState['INTENDED'], max_length=16)),
+                ('state_reason', models.TextField(blank=True)),
+                ('state_changed_at', models.DateTimeField()),
+                ('offer_id', models.CharField(blank=True, max_length=64)),
+                ('host', models.CharField(blank=True, max_length=128)),
+                ('gpu_type', models.CharField(blank=True, max_length=64)),
+                ('gpu_count', models.PositiveSmallIntegerField(default=1)),
+                ('region', models.CharField(blank=True, max_length=32)),
+                ('price_per_hour', models.DecimalField(decimal_places=4, help_text='USD', max_digits=10)),
+                ('intended_at', models.DateTimeField()),
+                ('activated_at', models.DateTimeField(blank=True, help_text='when it came to hold the workspace', null=True)),
+                ('launched_at', models.DateTimeField(blank=True, null=True)),
+                ('destroyed_at', models.DateTimeField(blank=True, null=True)),
+                ('missing_since', models.DateTimeField(blank=True, null=True)),
+                ('destroy_due_at', models.DateTimeField(blank=True, null=True)),
+                ('destroy_attempts', models.PositiveIntegerField(default=0)),
+                ('ssh_host', models.CharField(blank=True, max_length=255)),
+                ('ssh_port', models.PositiveIntegerField(default=0)),
+                ('ssh_user', models.CharField(default='root', max_length=32)),
+                ('host_key', models.TextField(blank=True)),
+                ('workspace', models.CharField(default='/workspace', max_length=1024)),
+                ('token_epoch', models.PositiveIntegerField(default=0)),
+                ('heartbeat_seq', models.BigIntegerField(default=0)),
+                ('boot_id', models.CharField(blank=True, max_length=100)),
+                ('agent_version', models.CharField(blank=True, max_length=64)),
+                ('first_heartbeat_at', models.DateTimeField(blank=True, null=True)),
+                ('last_reading', models.JSONField(blank=True, default=dict)),
+                ('instance', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='machines', to='hibernation.instance')),
             ],
         ),
         migrations.CreateModel(
-            name="Operation",
+            name='Operation',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[("hibernate", "hibernate"), ("wake", "wake"), ("snapshot", "snapshot")],
-                        max_length=16,
-                    ),
-                ),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("queued", "queued"),
-                            ("running", "running"),
-                            ("succeeded", "succeeded"),
-                            ("failed", "failed"),
-                            ("cancelled", "cancelled"),
-                        ],
-                        max_length=16,
-                    ),
-                ),
-                ("step", models.CharField(max_length=16)),
-                ("actor", models.CharField(default="system", max_length=100)),
-                ("reason", models.TextField(blank=True)),
-                ("forced", models.BooleanField(default=False)),
-                ("params", models.JSONField(blank=True, default=dict)),
-                ("idempotency_key", models.CharField(blank=True, max_length=128, null=True)),
-                ("status_before", models.CharField(blank=True, max_length=16)),
-                ("lease_token", models.UUIDField(blank=True, null=True)),
-                ("lease_until", models.DateTimeField(blank=True, null=True)),
-                ("next_attempt_at", models.DateTimeField()),
-                ("entered_at", models.DateTimeField()),
-                ("deadline_at", models.DateTimeField()),
-                ("waits", models.PositiveIntegerField(default=0)),
-                ("failures", models.PositiveIntegerField(default=0)),
-                ("memo", models.JSONField(blank=True, default=dict)),
-                ("progress", models.JSONField(blank=True, default=dict)),
-                ("waiting_for", models.TextField(blank=True)),
-                ("cancel_reason", models.CharField(blank=True, max_length=32)),
-                ("point_of_no_return_at", models.DateTimeField(blank=True, null=True)),
-                ("created_at", models.DateTimeField()),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
-                ("result", models.JSONField(blank=True, default=dict)),
-                ("error_code", models.CharField(blank=True, max_length=64)),
-                ("error", models.TextField(blank=True)),
-                (
-                    "instance",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="operations",
-                        to="hibernation.instance",
-                    ),
-                ),
-                (
-                    "machine",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="operations",
-                        to="hibernation.machine",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(choices=[('hibernate', 'hibernate'), ('wake', 'wake'), ('snapshot', 'snapshot')], max_length=16)),
+                ('state', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('succeeded', 'succeeded'), ('failed', 'failed'), ('cancelled', 'cancelled')], max_length=16)),
+                ('step', models.CharField(max_length=16)),
+                ('actor', models.CharField(default='system', max_length=100)),
+                ('reason', models.TextField(blank=True)),
+                ('forced', models.BooleanField(default=False)),
+                ('params', models.JSONField(blank=True, default=dict)),
+                ('idempotency_key', models.CharField(blank=True, max_length=128, null=True)),
+                ('status_before', models.CharField(blank=True, max_length=16)),
+                ('lease_token', models.UUIDField(blank=True, null=True)),
+                ('lease_until', models.DateTimeField(blank=True, null=True)),
+                ('next_attempt_at', models.DateTimeField()),
+                ('entered_at', models.DateTimeField()),
+                ('deadline_at', models.DateTimeField()),
+                ('waits', models.PositiveIntegerField(default=0)),
+                ('failures', models.PositiveIntegerField(default=0)),
+                ('memo', models.JSONField(blank=True, default=dict)),
+                ('progress', models.JSONField(blank=True, default=dict)),
+                ('waiting_for', models.TextField(blank=True)),
+                ('cancel_reason', models.CharField(blank=True, max_length=32)),
+                ('point_of_no_return_at', models.DateTimeField(blank=True, null=True)),
+                ('created_at', models.DateTimeField()),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('result', models.JSONField(blank=True, default=dict)),
+                ('error_code', models.CharField(blank=True, max_length=64)),
+                ('error', models.TextField(blank=True)),
+                ('instance', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='operations', to='hibernation.instance')),
+                ('machine', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='operations', to='hibernation.machine')),
             ],
         ),
         migrations.CreateModel(
-            name="Event",
+            name='Event',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "event_type",
-                    models.CharField(
-                        choices=[
-                            ("registered", "registered"),
-                            ("idle_detected", "idle detected"),
-                            ("activity_resumed", "activity resumed"),
-                            ("hibernate_started", "hibernate started"),
-                            ("hibernate_vetoed", "hibernate vetoed"),
-                            ("snapshot_started", "snapshot started"),
-                            ("snapshot_created", "snapshot created"),
-                            ("snapshot_verified", "snapshot verified"),
-                            ("snapshot_abandoned", "snapshot abandoned"),
-                            ("snapshot_deleted", "snapshot deleted"),
-                            ("hibernated", "hibernated"),
-                            ("deleted", "deleted"),
-                            ("wake_started", "wake started"),
-                            ("offer_selected", "offer selected"),
-                            ("machine_launched", "machine launched"),
-                            ("machine_reached", "machine reached"),
-                            ("machine_rejected", "machine rejected"),
-                            ("machine_destroyed", "machine destroyed"),
-                            ("machine_lost", "machine lost"),
-                            ("machine_returned", "machine returned"),
-                            ("restored", "restored"),
-                            ("woke", "woke"),
-                            ("operation_queued", "operation queued"),
-                            ("operation_cancelled", "operation cancelled"),
-                            ("config_changed", "config changed"),
-                            ("orphan_found", "orphan found"),
-                            ("still_billing", "still billing"),
-                            ("failed", "failed"),
-                        ],
-                        max_length=32,
-                    ),
-                ),
-                ("timestamp", models.DateTimeField()),
-                ("status_from", models.CharField(blank=True, max_length=16)),
-                ("status_to", models.CharField(blank=True, max_length=16)),
-                ("gpu_utilization", models.FloatField(blank=True, null=True)),
-                ("snapshot_name", models.CharField(blank=True, max_length=128)),
-                ("reason", models.TextField()),
-                ("actor", models.CharField(default="system", max_length=100)),
-                ("data", models.JSONField(blank=True, default=dict)),
-                (
-                    "instance",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="events",
-                        to="hibernation.instance",
-                    ),
-                ),
-                (
-                    "operation",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="events",
-                        to="hibernation.operation",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('event_type', models.CharField(choices=[('registered', 'registered'), ('idle_detected', 'idle detected'), ('activity_resumed', 'activity resumed'), ('hibernate_started', 'hibernate started'), ('hibernate_vetoed', 'hibernate vetoed'), ('snapshot_started', 'snapshot started'), ('snapshot_created', 'snapshot created'), ('snapshot_verified', 'snapshot verified'), ('snapshot_abandoned', 'snapshot abandoned'), ('snapshot_deleted', 'snapshot deleted'), ('hibernated', 'hibernated'), ('deleted', 'deleted'), ('wake_started', 'wake started'), ('offer_selected', 'offer selected'), ('machine_launched', 'machine launched'), ('machine_reached', 'machine reached'), ('machine_rejected', 'machine rejected'), ('machine_destroyed', 'machine destroyed'), ('machine_lost', 'machine lost'), ('machine_returned', 'machine returned'), ('restored', 'restored'), ('woke', 'woke'), ('operation_queued', 'operation queued'), ('operation_cancelled', 'operation cancelled'), ('config_changed', 'config changed'), ('orphan_found', 'orphan found'), ('still_billing', 'still billing'), ('failed', 'failed')], max_length=32)),
+                ('timestamp', models.DateTimeField()),
+                ('status_from', models.CharField(blank=True, max_length=16)),
+                ('status_to', models.CharField(blank=True, max_length=16)),
+                ('gpu_utilization', models.FloatField(blank=True, null=True)),
+                ('snapshot_name', models.CharField(blank=True, max_length=128)),
+                ('reason', models.TextField()),
+                ('actor', models.CharField(default='system', max_length=100)),
+                ('data', models.JSONField(blank=True, default=dict)),
+                ('instance', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='hibernation.instance')),
+                ('operation', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='hibernation.operation')),
             ],
             options={
-                "db_table": "hibernation_events",
+                'db_table': 'hibernation_events',
             },
         ),
         migrations.CreateModel(
-            name="OperationStep",
+            name='OperationStep',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("step", models.CharField(max_length=16)),
-                ("entered_at", models.DateTimeField()),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
-                ("waits", models.PositiveIntegerField(default=0)),
-                ("failures", models.PositiveIntegerField(default=0)),
-                (
-                    "operation",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="steps",
-                        to="hibernation.operation",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('step', models.CharField(max_length=16)),
+                ('entered_at', models.DateTimeField()),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('waits', models.PositiveIntegerField(default=0)),
+                ('failures', models.PositiveIntegerField(default=0)),
+                ('operation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='hibernation.operation')),
             ],
         ),
         migrations.CreateModel(
-            name="Pack",
+            name='Pack',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("key", models.CharField(max_length=255, unique=True)),
-                (
-                    "kind",
-                    models.CharField(choices=[("pack", "pack"), ("manifest", "manifest")], max_length=16),
-                ),
-                ("tier", models.PositiveSmallIntegerField(default=0)),
-                ("size", models.BigIntegerField()),
-                ("sha256", models.CharField(max_length=64)),
-                ("created_at", models.DateTimeField()),
-                ("verified_at", models.DateTimeField(blank=True, null=True)),
-                ("decoded_at", models.DateTimeField(blank=True, null=True)),
-                ("proof", models.CharField(blank=True, max_length=64)),
-                ("condemned_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "instance",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="packs",
-                        to="hibernation.instance",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('key', models.CharField(max_length=255, unique=True)),
+                ('kind', models.CharField(choices=[('pack', 'pack'), ('manifest', 'manifest')], max_length=16)),
+                ('tier', models.PositiveSmallIntegerField(default=0)),
+                ('size', models.BigIntegerField()),
+                ('sha256', models.CharField(max_length=64)),
+                ('created_at', models.DateTimeField()),
+                ('verified_at', models.DateTimeField(blank=True, null=True)),
+                ('decoded_at', models.DateTimeField(blank=True, null=True)),
+                ('proof', models.CharField(blank=True, max_length=64)),
+                ('condemned_at', models.DateTimeField(blank=True, null=True)),
+                ('instance', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='packs', to='hibernation.instance')),
             ],
         ),
         migrations.CreateModel(
-            name="ReadingHour",
+            name='ReadingHour',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("hour_at", models.DateTimeField()),
-                (
-                    "gpu_max",
-                    django.contrib.postgres.fields.ArrayField(base_field=models.SmallIntegerField(), size=60),
-                ),
-                (
-                    "instance",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="reading_hours",
-                        to="hibernation.instance",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('hour_at', models.DateTimeField()),
+                ('gpu_max', django.contrib.postgres.fields.ArrayField(base_field=models.SmallIntegerField(), size=60)),
+                ('instance', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='reading_hours', to='hibernation.instance')),
             ],
         ),
         migrations.CreateModel(
-            name="Snapshot",
+            name='Snapshot',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("name", models.CharField(max_length=128, unique=True)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("writing", "writing"),
-                            ("frozen", "frozen"),
-                            ("verified", "verified"),
-                            ("failed", "failed"),
-                            ("deleted", "deleted"),
-                        ],
-                        default=hibernation.domain.states.SnapshotState["WRITING"],
-                        max_length=16,
-                    ),
-                ),
-                ("state_reason", models.TextField(blank=True)),
-                ("round", models.PositiveSmallIntegerField(default=0)),
-                ("created_at", models.DateTimeField()),
-                ("frozen_at", models.DateTimeField(blank=True, null=True)),
-                ("verified_at", models.DateTimeField(blank=True, null=True)),
-                ("deleted_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "kept",
-                    models.BooleanField(
-                        default=False, help_text="kept until somebody lets it go, whatever the rules say"
-                    ),
-                ),
-                ("format_version", models.PositiveSmallIntegerField(default=2)),
-                ("manifest_key", models.CharField(blank=True, max_length=255)),
-                ("manifest_size", models.BigIntegerField(default=0)),
-                ("manifest_sha256", models.CharField(blank=True, max_length=64)),
-                (
-                    "manifest_id",
-                    models.CharField(
-                        blank=True, help_text="keyed BLAKE3 of the decoded manifest", max_length=64
-                    ),
-                ),
-                ("files", models.BigIntegerField(default=0)),
-                ("bytes_logical", models.BigIntegerField(default=0)),
-                ("bytes_stored_new", models.BigIntegerField(default=0)),
-                (
-                    "report",
-                    models.JSONField(
-                        blank=True, default=dict, help_text="what was skipped or changed while it was read"
-                    ),
-                ),
-                (
-                    "instance",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="snapshots",
-                        to="hibernation.instance",
-                    ),
-                ),
-                (
-                    "packs",
-                    models.ManyToManyField(blank=True, related_name="snapshots", to="hibernation.pack"),
-                ),
-                (
-                    "parent",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="hibernation.snapshot",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=128, unique=True)),
+                ('state', models.CharField(choices=[('writing', 'writing'), ('frozen', 'frozen'), ('verified', 'verified'), ('failed', 'failed'), ('deleted', 'deleted')], default=hibernation.domain.states.SnapshotState['WRITING'], max_length=16)),
+                ('state_reason', models.TextField(blank=True)),
+                ('round', models.PositiveSmallIntegerField(default=0)),
+                ('created_at', models.DateTimeField()),
+                ('frozen_at', models.DateTimeField(blank=True, null=True)),
+                ('verified_at', models.DateTimeField(blank=True, null=True)),
+                ('deleted_at', models.DateTimeField(blank=True, null=True)),
+                ('kept', models.BooleanField(default=False, help_text='kept until somebody lets it go, whatever the rules say')),
+                ('format_version', models.PositiveSmallIntegerField(default=2)),
+                ('manifest_key', models.CharField(blank=True, max_length=255)),
+                ('manifest_size', models.BigIntegerField(default=0)),
+                ('manifest_sha256', models.CharField(blank=True, max_length=64)),
+                ('manifest_id', models.CharField(blank=True, help_text='keyed BLAKE3 of the decoded manifest', max_length=64)),
+                ('files', models.BigIntegerField(default=0)),
+                ('bytes_logical', models.BigIntegerField(default=0)),
+                ('bytes_stored_new', models.BigIntegerField(default=0)),
+                ('report', models.JSONField(blank=True, default=dict, help_text='what was skipped or changed while it was read')),
+                ('instance', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='hibernation.instance')),
+                ('packs', models.ManyToManyField(blank=True, related_name='snapshots', to='hibernation.pack')),
+                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='hibernation.snapshot')),
             ],
         ),
         migrations.AddField(
-            model_name="operation",
-            name="snapshot",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="operations",
-                to="hibernation.snapshot",
-            ),
+            model_name='operation',
+            name='snapshot',
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='operations', to='hibernation.snapshot'),
         ),
         migrations.AddField(
-            model_name="instance",
-            name="snapshot",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="hibernation.snapshot",
-            ),
+            model_name='instance',
+            name='snapshot',
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='hibernation.snapshot'),
         ),
         migrations.CreateModel(
-            name="UsageInterval",
+            name='UsageInterval',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("price_per_hour", models.DecimalField(decimal_places=4, max_digits=10)),
-                ("started_at", models.DateTimeField()),
-                ("ended_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "instance",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="usage",
-                        to="hibernation.instance",
-                    ),
-                ),
-                (
-                    "machine",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="usage",
-                        to="hibernation.machine",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('price_per_hour', models.DecimalField(decimal_places=4, max_digits=10)),
+                ('started_at', models.DateTimeField()),
+                ('ended_at', models.DateTimeField(blank=True, null=True)),
+                ('instance', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='usage', to='hibernation.instance')),
+                ('machine', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='usage', to='hibernation.machine')),
             ],
         ),
         migrations.CreateModel(
-            name="WorkspaceKey",
+            name='WorkspaceKey',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "encrypts",
-                    models.BooleanField(
-                        help_text="else it only names chunks, and packs are stored in the clear"
-                    ),
-                ),
-                ("wrapped", models.BinaryField(max_length=128)),
-                (
-                    "wrapped_by",
-                    models.CharField(help_text="the fingerprint of the wrapping key", max_length=16),
-                ),
-                ("created_at", models.DateTimeField()),
-                (
-                    "instance",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="keys",
-                        to="hibernation.instance",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('encrypts', models.BooleanField(help_text='else it only names chunks, and packs are stored in the clear')),
+                ('wrapped', models.BinaryField(max_length=128)),
+                ('wrapped_by', models.CharField(help_text='the fingerprint of the wrapping key', max_length=16)),
+                ('created_at', models.DateTimeField()),
+                ('instance', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='keys', to='hibernation.instance')),
             ],
         ),
         migrations.AddField(
-            model_name="snapshot",
-            name="key",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="snapshots",
-                to="hibernation.workspacekey",
-            ),
+            model_name='snapshot',
+            name='key',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='hibernation.workspacekey'),
         ),
         migrations.AddIndex(
-            model_name="machine",
-            index=models.Index(fields=["provider", "state"], name="machine_by_provider_and_state"),
+            model_name='machine',
+            index=models.Index(fields=['provider', 'state'], name='machine_by_provider_and_state'),
         ),
         migrations.AddConstraint(
-            model_name="machine",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "state__in",
-                        [
-                            "intended",
-                            "launched",
-                            "active",
-                            "destroying",
-                            "destroyed",
-                            "void",
-                            "abandoned",
-                            "lost",
-                            "orphan",
-                        ],
-                    )
-                ),
-                name="machine_state_known",
-            ),
+            model_name='machine',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['intended', 'launched', 'active', 'destroying', 'destroyed', 'void', 'abandoned', 'lost', 'orphan'])), name='machine_state_known'),
         ),
         migrations.AddConstraint(
-            model_name="machine",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(
-                    (
-                        "state__in",
-                        [
-                            hibernation.domain.states.MachineState["ACTIVE"],
-                            hibernation.domain.states.MachineState["INTENDED"],
-                            hibernation.domain.states.MachineState["LAUNCHED"],
-                        ],
-                    )
-                ),
-                fields=("instance",),
-                name="one_live_machine_per_instance",
-            ),
+            model_name='machine',
+            constraint=models.UniqueConstraint(condition=models.Q(('state__in', [hibernation.domain.states.MachineState['ACTIVE'], hibernation.domain.states.MachineState['INTENDED'], hibernation.domain.states.MachineState['LAUNCHED']])), fields=('instance',), name='one_live_machine_per_instance'),
         ),
         migrations.AddConstraint(
-            model_name="machine",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("contract_id__isnull", False)),
-                fields=("provider", "contract_id"),
-                name="one_row_per_contract",
-            ),
+            model_name='machine',
+            constraint=models.UniqueConstraint(condition=models.Q(('contract_id__isnull', False)), fields=('provider', 'contract_id'), name='one_row_per_contract'),
         ),
         migrations.AddConstraint(
-            model_name="machine",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        (
-                            "state__in",
-                            [
-                                hibernation.domain.states.MachineState["LAUNCHED"],
-                                hibernation.domain.states.MachineState["ACTIVE"],
-                                hibernation.domain.states.MachineState["DESTROYING"],
-                                hibernation.domain.states.MachineState["DESTROYED"],
-                            ],
-                        ),
-                        _negated=True,
-                    ),
-                    ("contract_id__isnull", False),
-                    _connector="OR",
-                ),
-                name="machine_rented_has_a_contract",
-            ),
+            model_name='machine',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', [hibernation.domain.states.MachineState['LAUNCHED'], hibernation.domain.states.MachineState['ACTIVE'], hibernation.domain.states.MachineState['DESTROYING'], hibernation.domain.states.MachineState['DESTROYED']]), _negated=True), ('contract_id__isnull', False), _connector='OR'), name='machine_rented_has_a_contract'),
         ),
         migrations.AddConstraint(
-            model_name="machine",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("destroyed_at__isnull", True),
-                    ("destroyed_at__gte", models.F("intended_at")),
-                    _connector="OR",
-                ),
-                name="machine_ends_after_it_begins",
-            ),
+            model_name='machine',
+            constraint=models.CheckConstraint(condition=models.Q(('destroyed_at__isnull', True), ('destroyed_at__gte', models.F('intended_at')), _connector='OR'), name='machine_ends_after_it_begins'),
         ),
         migrations.AddIndex(
-            model_name="event",
-            index=models.Index(fields=["instance", "-id"], name="event_of_instance"),
+            model_name='event',
+            index=models.Index(fields=['instance', '-id'], name='event_of_instance'),
         ),
         migrations.AddConstraint(
-            model_name="event",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "event_type__in",
-                        [
-                            "registered",
-                            "idle_detected",
-                            "activity_resumed",
-                            "hibernate_started",
-                            "hibernate_vetoed",
-                            "snapshot_started",
-                            "snapshot_created",
-                            "snapshot_verified",
-                            "snapshot_abandoned",
-                            "snapshot_deleted",
-                            "hibernated",
-                            "deleted",
-                            "wake_started",
-                            "offer_selected",
-                            "machine_launched",
-                            "machine_reached",
-                            "machine_rejected",
-                            "machine_destroyed",
-                            "machine_lost",
-                            "machine_returned",
-                            "restored",
-                            "woke",
-                            "operation_queued",
-                            "operation_cancelled",
-                            "config_changed",
-                            "orphan_found",
-                            "still_billing",
-                            "failed",
-                        ],
-                    )
-                ),
-                name="event_type_known",
-            ),
+            model_name='event',
+            constraint=models.CheckConstraint(condition=models.Q(('event_type__in', ['registered', 'idle_detected', 'activity_resumed', 'hibernate_started', 'hibernate_vetoed', 'snapshot_started', 'snapshot_created', 'snapshot_verified', 'snapshot_abandoned', 'snapshot_deleted', 'hibernated', 'deleted', 'wake_started', 'offer_selected', 'machine_launched', 'machine_reached', 'machine_rejected', 'machine_destroyed', 'machine_lost', 'machine_returned', 'restored', 'woke', 'operation_queued', 'operation_cancelled', 'config_changed', 'orphan_found', 'still_billing', 'failed'])), name='event_type_known'),
         ),
         migrations.AddConstraint(
-            model_name="operationstep",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("finished_at__isnull", True)),
-                fields=("operation",),
-                name="one_open_step_per_operation",
-            ),
+            model_name='operationstep',
+            constraint=models.UniqueConstraint(condition=models.Q(('finished_at__isnull', True)), fields=('operation',), name='one_open_step_per_operation'),
         ),
         migrations.AddConstraint(
-            model_name="pack",
-            constraint=models.CheckConstraint(condition=models.Q(("size__gt", 0)), name="pack_has_bytes"),
+            model_name='pack',
+            constraint=models.CheckConstraint(condition=models.Q(('size__gt', 0)), name='pack_has_bytes'),
         ),
         migrations.AddConstraint(
-            model_name="readinghour",
-            constraint=models.UniqueConstraint(
-                fields=("instance", "hour_at"), name="one_row_per_instance_and_hour"
-            ),
+            model_name='readinghour',
+            constraint=models.UniqueConstraint(fields=('instance', 'hour_at'), name='one_row_per_instance_and_hour'),
         ),
         migrations.AddIndex(
-            model_name="operation",
-            index=models.Index(
-                condition=models.Q(("state", hibernation.domain.states.OperationState["RUNNING"])),
-                fields=["next_attempt_at"],
-                name="operation_due",
-            ),
+            model_name='operation',
+            index=models.Index(condition=models.Q(('state', hibernation.domain.states.OperationState['RUNNING'])), fields=['next_attempt_at'], name='operation_due'),
         ),
         migrations.AddIndex(
-            model_name="operation",
-            index=models.Index(fields=["instance", "-id"], name="operation_of_instance"),
+            model_name='operation',
+            index=models.Index(fields=['instance', '-id'], name='operation_of_instance'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["queued", "running", "succeeded", "failed", "cancelled"])),
-                name="operation_state_known",
-            ),
+            model_name='operation',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'succeeded', 'failed', 'cancelled'])), name='operation_state_known'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("kind__in", ["hibernate", "wake", "snapshot"])),
-                name="operation_kind_known",
-            ),
+            model_name='operation',
+            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['hibernate', 'wake', 'snapshot'])), name='operation_kind_known'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state", hibernation.domain.states.OperationState["RUNNING"])),
-                fields=("instance",),
-                name="one_running_operation_per_instance",
-            ),
+            model_name='operation',
+            constraint=models.UniqueConstraint(condition=models.Q(('state', hibernation.domain.states.OperationState['RUNNING'])), fields=('instance',), name='one_running_operation_per_instance'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state", hibernation.domain.states.OperationState["QUEUED"])),
-                fields=("instance",),
-                name="one_queued_operation_per_instance",
-            ),
+            model_name='operation',
+            constraint=models.UniqueConstraint(condition=models.Q(('state', hibernation.domain.states.OperationState['QUEUED'])), fields=('instance',), name='one_queued_operation_per_instance'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("idempotency_key__isnull", False)),
-                fields=("instance", "kind", "idempotency_key"),
-                name="one_operation_per_idempotency_key",
-            ),
+            model_name='operation',
+            constraint=models.UniqueConstraint(condition=models.Q(('idempotency_key__isnull', False)), fields=('instance', 'kind', 'idempotency_key'), name='one_operation_per_idempotency_key'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("lease_token__isnull", True), ("lease_until__isnull", True)),
-                    models.Q(("lease_token__isnull", False), ("lease_until__isnull", False)),
-                    _connector="OR",
-                ),
-                name="operation_lease_is_whole",
-            ),
+            model_name='operation',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_token__isnull', True), ('lease_until__isnull', True)), models.Q(('lease_token__isnull', False), ('lease_until__isnull', False)), _connector='OR'), name='operation_lease_is_whole'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("lease_token__isnull", True),
-                    ("state", hibernation.domain.states.OperationState["RUNNING"]),
-                    _connector="OR",
-                ),
-                name="operation_lease_only_while_running",
-            ),
+            model_name='operation',
+            constraint=models.CheckConstraint(condition=models.Q(('lease_token__isnull', True), ('state', hibernation.domain.states.OperationState['RUNNING']), _connector='OR'), name='operation_lease_only_while_running'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        ("finished_at__isnull", True),
-                        (
-                            "state__in",
-                            [
-                                hibernation.domain.states.OperationState["QUEUED"],
-                                hibernation.domain.states.OperationState["RUNNING"],
-                            ],
-                        ),
-                    ),
-                    models.Q(
-                        ("finished_at__isnull", False),
-                        (
-                            "state__in",
-                            [
-                                hibernation.domain.states.OperationState["SUCCEEDED"],
-                                hibernation.domain.states.OperationState["FAILED"],
-                                hibernation.domain.states.OperationState["CANCELLED"],
-                            ],
-                        ),
-                    ),
-                    _connector="OR",
-                ),
-                name="operation_ends_once",
-            ),
+            model_name='operation',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', True), ('state__in', [hibernation.domain.states.OperationState['QUEUED'], hibernation.domain.states.OperationState['RUNNING']])), models.Q(('finished_at__isnull', False), ('state__in', [hibernation.domain.states.OperationState['SUCCEEDED'], hibernation.domain.states.OperationState['FAILED'], hibernation.domain.states.OperationState['CANCELLED']])), _connector='OR'), name='operation_ends_once'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("point_of_no_return_at__isnull", True), ("snapshot__isnull", False), _connector="OR"
-                ),
-                name="no_return_needs_a_snapshot",
-            ),
+            model_name='operation',
+            constraint=models.CheckConstraint(condition=models.Q(('point_of_no_return_at__isnull', True), ('snapshot__isnull', False), _connector='OR'), name='no_return_needs_a_snapshot'),
         ),
         migrations.AddConstraint(
-            model_name="operation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("finished_at__isnull", True),
-                    ("finished_at__gte", models.F("created_at")),
-                    _connector="OR",
-                ),
-                name="operation_finishes_after_it_starts",
-            ),
+            model_name='operation',
+            constraint=models.CheckConstraint(condition=models.Q(('finished_at__isnull', True), ('finished_at__gte', models.F('created_at')), _connector='OR'), name='operation_finishes_after_it_starts'),
         ),
         migrations.AddIndex(
-            model_name="instance",
-            index=models.Index(
-                condition=models.Q(("hibernate_due_at__isnull", False)),
-                fields=["hibernate_due_at"],
-                name="instance_hibernate_due",
-            ),
+            model_name='instance',
+            index=models.Index(condition=models.Q(('hibernate_due_at__isnull', False)), fields=['hibernate_due_at'], name='instance_hibernate_due'),
         ),
         migrations.AddIndex(
-            model_name="instance",
-            index=models.Index(
-                condition=models.Q(("delete_due_at__isnull", False)),
-                fields=["delete_due_at"],
-                name="instance_delete_due",
-            ),
+            model_name='instance',
+            index=models.Index(condition=models.Q(('delete_due_at__isnull', False)), fields=['delete_due_at'], name='instance_delete_due'),
         ),
         migrations.AddIndex(
-            model_name="instance",
-            index=models.Index(
-                condition=models.Q(("snapshot_due_at__isnull", False)),
-                fields=["snapshot_due_at"],
-                name="instance_snapshot_due",
-            ),
+            model_name='instance',
+            index=models.Index(condition=models.Q(('snapshot_due_at__isnull', False)), fields=['snapshot_due_at'], name='instance_snapshot_due'),
         ),
         migrations.AddIndex(
-            model_name="instance",
-            index=models.Index(fields=["status"], name="instance_by_status"),
+            model_name='instance',
+            index=models.Index(fields=['status'], name='instance_by_status'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "status__in",
-                        [
-                            "provisioning",
-                            "running",
-                            "idle",
-                            "hibernating",
-                            "hibernated",
-                            "deleted",
-                            "waking",
-                            "failed",
-                        ],
-                    )
-                ),
-                name="instance_status_known",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['provisioning', 'running', 'idle', 'hibernating', 'hibernated', 'deleted', 'waking', 'failed'])), name='instance_status_known'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("gpu_usage_threshold__gt", 0), ("gpu_usage_threshold__lte", 100)),
-                name="instance_threshold_is_per_cent",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('gpu_usage_threshold__gt', 0), ('gpu_usage_threshold__lte', 100)), name='instance_threshold_is_per_cent'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("pause_after__gt", datetime.timedelta(0))),
-                name="instance_pauses_after_a_while",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('pause_after__gt', datetime.timedelta(0))), name='instance_pauses_after_a_while'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("delete_after__gt", datetime.timedelta(0))),
-                name="instance_deletes_after_a_while",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('delete_after__gt', datetime.timedelta(0))), name='instance_deletes_after_a_while'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("gpu_utilization__isnull", True),
-                    models.Q(("gpu_utilization__gte", 0), ("gpu_utilization__lte", 100)),
-                    _connector="OR",
-                ),
-                name="instance_utilization_is_per_cent",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('gpu_utilization__isnull', True), models.Q(('gpu_utilization__gte', 0), ('gpu_utilization__lte', 100)), _connector='OR'), name='instance_utilization_is_per_cent'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("hibernate_due_at__isnull", True),
-                    models.Q(
-                        ("hibernate_due_at__gt", models.F("idle_since")),
-                        ("idle_since__isnull", False),
-                        ("status", hibernation.domain.states.InstanceStatus["IDLE"]),
-                    ),
-                    _connector="OR",
-                ),
-                name="instance_due_only_when_idle",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('hibernate_due_at__isnull', True), models.Q(('hibernate_due_at__gt', models.F('idle_since')), ('idle_since__isnull', False), ('status', hibernation.domain.states.InstanceStatus['IDLE'])), _connector='OR'), name='instance_due_only_when_idle'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        (
-                            "status__in",
-                            [
-                                hibernation.domain.states.InstanceStatus["HIBERNATED"],
-                                hibernation.domain.states.InstanceStatus["DELETED"],
-                            ],
-                        ),
-                        _negated=True,
-                    ),
-                    ("snapshot__isnull", False),
-                    _connector="OR",
-                ),
-                name="instance_hibernated_has_a_snapshot",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', [hibernation.domain.states.InstanceStatus['HIBERNATED'], hibernation.domain.states.InstanceStatus['DELETED']]), _negated=True), ('snapshot__isnull', False), _connector='OR'), name='instance_hibernated_has_a_snapshot'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("keep_last__gte", 1)), name="instance_keeps_a_snapshot"
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('keep_last__gte', 1)), name='instance_keeps_a_snapshot'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("snapshot_interval__isnull", True),
-                    ("snapshot_interval__gte", datetime.timedelta(seconds=60)),
-                    _connector="OR",
-                ),
-                name="instance_saves_once_in_a_while",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('snapshot_interval__isnull', True), ('snapshot_interval__gte', datetime.timedelta(seconds=60)), _connector='OR'), name='instance_saves_once_in_a_while'),
         ),
         migrations.AddConstraint(
-            model_name="instance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("max_price__isnull", True), ("max_price__gt", Decimal("0")), _connector="OR"
-                ),
-                name="instance_price_is_positive",
-            ),
+            model_name='instance',
+            constraint=models.CheckConstraint(condition=models.Q(('max_price__isnull', True), ('max_price__gt', Decimal('0')), _connector='OR'), name='instance_price_is_positive'),
         ),
         migrations.AddConstraint(
-            model_name="usageinterval",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("ended_at__isnull", True), ("ended_at__gte", models.F("started_at")), _connector="OR"
-                ),
-                name="usage_ends_after_it_starts",
-            ),
+            model_name='usageinterval',
+            constraint=models.CheckConstraint(condition=models.Q(('ended_at__isnull', True), ('ended_at__gte', models.F('started_at')), _connector='OR'), name='usage_ends_after_it_starts'),
         ),
         migrations.AddIndex(
-            model_name="workspacekey",
-            index=models.Index(fields=["instance", "-id"], name="key_of_instance"),
+            model_name='workspacekey',
+            index=models.Index(fields=['instance', '-id'], name='key_of_instance'),
         ),
         migrations.AddIndex(
-            model_name="snapshot",
-            index=models.Index(fields=["instance", "-id"], name="snapshot_of_instance"),
+            model_name='snapshot',
+            index=models.Index(fields=['instance', '-id'], name='snapshot_of_instance'),
         ),
         migrations.AddConstraint(
-            model_name="snapshot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["writing", "frozen", "verified", "failed", "deleted"])),
-                name="snapshot_state_known",
-            ),
+            model_name='snapshot',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['writing', 'frozen', 'verified', 'failed', 'deleted'])), name='snapshot_state_known'),
         ),
         migrations.AddConstraint(
-            model_name="snapshot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state", hibernation.domain.states.SnapshotState["VERIFIED"]), _negated=True),
-                    models.Q(
-                        ("verified_at__isnull", False),
-                        models.Q(("manifest_key", ""), _negated=True),
-                        models.Q(("manifest_sha256", ""), _negated=True),
-                    ),
-                    _connector="OR",
-                ),
-                name="snapshot_verified_is_complete",
-            ),
+            model_name='snapshot',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', hibernation.domain.states.SnapshotState['VERIFIED']), _negated=True), models.Q(('verified_at__isnull', False), models.Q(('manifest_key', ''), _negated=True), models.Q(('manifest_sha256', ''), _negated=True)), _connector='OR'), name='snapshot_verified_is_complete'),
         ),
     ]

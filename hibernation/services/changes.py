@@ -37,7 +37,6 @@ from hibernation.services.facts import load_memo
 from hibernation.services.keys import current_key
 from hibernation.services.transitions import emit, set_machine, set_status
 
-
 UNPROVEN_LASTS = timedelta(hours=24)
 """How long a copy that was frozen but never proven is built upon."""
 
