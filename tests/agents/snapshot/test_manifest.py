@@ -18,7 +18,7 @@ DIGEST = "ab" * 32
 
 def document(**changes: Any) -> dict[str, Any]:
     return {
-        "format": 1,
+        "format": 2,
         "snapshot": "s",
         "parent": None,
         "created_at": "2026-01-01T00:00:00.000Z",
@@ -62,7 +62,7 @@ def test_a_path_that_leaves_the_workspace_is_refused(path: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 1},
         {"files": [file("a"), file("a")]},
         {"symlinks": [["d", "/etc", 0, 0, 1]]},
         {"symlinks": [["s", "/etc", 0, 0, 1]], "files": [file("s/passwd"), file("a")]},

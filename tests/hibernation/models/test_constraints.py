@@ -51,6 +51,8 @@ def refused(constraint: str) -> Iterator[None]:
         ("instance_hibernated_has_a_snapshot", {"status": "hibernated"}),
         ("instance_hibernated_has_a_snapshot", {"status": "deleted"}),
         ("instance_price_is_positive", {"max_price": Decimal(0)}),
+        ("instance_keeps_a_snapshot", {"keep_last": 0}),
+        ("instance_saves_once_in_a_while", {"snapshot_interval": timedelta(seconds=59)}),
     ],
 )
 def test_an_instance_that_cannot_be(constraint: str, fields: dict[str, Any]) -> None:
