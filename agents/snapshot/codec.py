@@ -13,23 +13,31 @@ from agents.snapshot.errors import SnapshotError
 
 RAW = 0
 ZSTD = 1
-CODECS = frozenset({RAW, ZSTD})
+PLANES = 2
+CODECS = frozenset({RAW, ZSTD, PLANES})
 
-_PROBE_SAMPLES = 16
-_PROBE_BYTES = 4096
+PIECE = 4096
+_PIECES = 16
 _WORTH_IT = 0.97
 _MAX_WINDOW = 1 << 27
 
-_local = threading.local()
 
+def encode(raw: bytes | memoryview, level: int = 1) -> tuple[int, bytes | memoryview]:
+    """``(codec id, stored bytes)``, of which there are never more than of ``raw``.
 
-def encode(raw: bytes | memoryview) -> tuple[int, bytes]:
-    """``(codec id, stored bytes)``. A probe of 64 KiB decides; file names are never asked."""
-    if _looks_compressible(raw):
-        packed = _compressor().compress(raw)
-        if len(packed) < len(raw):
-            return ZSTD, packed
-    return RAW, bytes(raw)
+    A probe of 64 KiB decides; file names are never asked. ``level`` is that of zstd, for what is neither noise nor
+    numbers. ``RAW`` gives back the very ``raw``: copy it before its buffer is used again.
+    """
+    if len(raw) >= _PIECES * PIECE:
+        sample = _sample(raw)
+        left = min(1, len(_kept.compressor(1).compress(sample)) / len(sample))
+        planes = _as_planes(raw, sample, left)
+        if planes is not None:
+            return PLANES, planes
+        if left > _WORTH_IT:
+            return RAW, raw
+    packed = _kept.compressor(level).compress(raw)
+    return (ZSTD, packed) if len(packed) < len(raw) else (RAW, raw)
 
 
 def decode(codec: int, stored: bytes | memoryview, length: int) -> bytes | memoryview:
@@ -38,6 +46,10 @@ def decode(codec: int, stored: bytes | memoryview, length: int) -> bytes | memor
         raw: bytes | memoryview = stored
     elif codec == ZSTD:
         raw = unzstd(stored, length)
+    elif codec == PLANES:
+        from agents.snapshot import planes
+
+        raw = planes.join(stored, length)
     else:
         raise SnapshotError("snapshot_unproven", f"codec {codec} is unknown")
     if len(raw) != length:
@@ -65,18 +77,35 @@ def zstd(raw: bytes, level: int = 3) -> bytes:
     return bytes(zstandard.ZstdCompressor(level=level, write_checksum=True).compress(raw))
 
 
-def _looks_compressible(raw: bytes | memoryview) -> bool:
-    size = len(raw)
-    if size <= _PROBE_SAMPLES * _PROBE_BYTES:
-        return size > 0
-    stride = (size - _PROBE_BYTES) // (_PROBE_SAMPLES - 1)
-    sample = b"".join(raw[at : at + _PROBE_BYTES] for at in range(0, size - _PROBE_BYTES + 1, stride))
-    return len(_compressor().compress(sample)) < _WORTH_IT * len(sample)
+def _sample(raw: bytes | memoryview) -> bytes:
+    """Pieces of ``PIECE`` bytes from all over ``raw``, each from a multiple of 4."""
+    stride = (len(raw) - PIECE) // (_PIECES - 1) & ~3
+    return b"".join(raw[at : at + PIECE] for at in range(0, _PIECES * stride, stride))
 
 
-def _compressor() -> zstandard.ZstdCompressor:
-    """One per thread: the object keeps 1 MB of tables, and two threads must not share it."""
-    found = getattr(_local, "compressor", None)
-    if found is None:
-        found = _local.compressor = zstandard.ZstdCompressor(level=1)
-    return found
+def _as_planes(raw: bytes | memoryview, sample: bytes, rival: float) -> memoryview | None:
+    # Not before there is a chunk that may hold numbers: a freeze that finds nothing changed must not wait for numpy.
+    from agents.snapshot import planes
+
+    layout = planes.choose(sample, rival)
+    stored = layout and planes.split(raw, layout)
+    return stored if stored and len(stored) < len(raw) else None
+
+
+class _Kept(threading.local):
+    """Compressors for each thread, which must not share them: each keeps tables of 1 MB, more at a high level."""
+
+    def __init__(self) -> None:
+        self._probe = self._last = zstandard.ZstdCompressor(level=1)
+        self._level = 1
+
+    def compressor(self, level: int) -> zstandard.ZstdCompressor:
+        """The one of this level. Besides that of the probe only the last one asked for is kept."""
+        if level == 1:
+            return self._probe
+        if level != self._level:
+            self._last, self._level = zstandard.ZstdCompressor(level=level), level
+        return self._last
+
+
+_kept = _Kept()

@@ -1,0 +1,233 @@
+"""Float planes: a chunk of bf16, fp16 or fp32 numbers, stored as one plane for each byte of the number.
+
+Exponents repeat and mantissas are noise: apart, the first shrink and the second cost nothing to pack. The payload is
+specified in docs/snapshot-format.md. The only module of the engine that needs numpy.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from agents.snapshot.codec import PIECE, unzstd
+from agents.snapshot.errors import SnapshotError
+
+Octets = NDArray[np.uint8]
+Words = NDArray[np.unsignedinteger[Any]]
+Counts = NDArray[np.intp]
+Shares = NDArray[np.float64]
+
+_HEAD = struct.Struct("<BBBB")
+_SIZE = 4
+_STEP = 1 << 16  # words worked on at a time: few enough for a core's cache, enough to hide Python
+_READ = 1024  # bytes of each piece of the sample that are counted
+_NOISE = 0.97  # a plane of more entropy than this, as a share of 8 bits, is not worth coding
+_CONSTANT = 0.02  # one of less entropy than this is no exponent
+_CLEARLY = 0.97
+_FRAMES = 0.01  # what heads and code tables add, as a share of the chunk: an upper bound
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the numbers of a chunk lie: ``lead`` bytes, words of ``width`` bytes, and the bytes that are left.
+
+    ``rotate``: the sign moves to the lowest bit, which leaves the top byte of a bf16 or fp32 to its exponent.
+    ``coded``: which planes are entropy-coded, that of the lowest byte first. The others are bare.
+    """
+
+    width: int
+    lead: int
+    rotate: bool
+    coded: tuple[bool, ...]
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        return np.dtype(f"<u{self.width}")
+
+    def words(self, length: int) -> slice:
+        """Where the words of a chunk of ``length`` bytes are; the bytes before and after them are its edges."""
+        return slice(self.lead, length - (length - self.lead) % self.width)
+
+    def parts(self, length: int) -> tuple[int, int, int, int]:
+        """``(words, offset of the edges, of the bare planes, of the coded planes)`` in the payload for a chunk."""
+        count, coded = (length - self.lead) // self.width, sum(self.coded)
+        edges = _HEAD.size + _SIZE * coded
+        bare = edges + length - count * self.width
+        return count, edges, bare, bare + count * (self.width - coded)
+
+
+def choose(sample: bytes, rival: float) -> Layout | None:
+    """The layout that makes data like ``sample`` clearly smaller than ``rival``, the share that zstd leaves of it.
+
+    ``sample``: pieces of ``PIECE`` bytes, each from a multiple of 4 in the chunk. ``None``: not the numbers we know.
+    """
+    lanes = np.frombuffer(sample, np.uint8).reshape(-1, PIECE)[:, :_READ].reshape(-1, 4)
+    counts = _histograms(lanes)
+    four, two = _entropies(counts), _entropies(counts[:2] + counts[2:])
+    plain = two if _share(two) <= 1.01 * _share(four) else four
+    if _share(plain) > rival:
+        return None
+    lead = _lead(plain)
+    rotated = _entropies(_histograms(_rotated(lanes.ravel(), lead, len(plain))))
+    # Among noise the sign costs nothing. In an empty plane it would cost more than its bit: zstd finds matches there.
+    rotate = plain[lead] >= _NOISE and _share(rotated) < _share(plain)
+    best = rotated if rotate else plain
+    if _share(best) > _CLEARLY * rival:
+        return None
+    return Layout(len(best), lead if rotate else 0, bool(rotate), tuple((best < _NOISE).tolist()))
+
+
+def split(raw: bytes | memoryview, layout: Layout) -> memoryview:
+    """The payload for ``raw``, which has at least ``layout.lead`` bytes. It may come out longer than ``raw``."""
+    given, inner = np.frombuffer(raw, np.uint8), layout.words(len(raw))
+    count, edges, bare, end = layout.parts(len(raw))
+    apart = np.empty((sum(layout.coded), count), np.uint8)
+    out = np.empty(end + len(apart) * (count + (count >> 8) + 64), np.uint8)
+    planes = _in_order(layout, out[bare:end].reshape(layout.width - len(apart), count), apart)
+    _scatter(given[inner].view(layout.dtype), planes, layout.rotate)
+    np.concatenate((given[: inner.start], given[inner.stop :]), out=out[edges:bare])
+    frames = [np.frombuffer(_kept.coder.compress(plane), np.uint8) for plane in apart]
+    for frame in frames:
+        out[end : end + len(frame)] = frame
+        end += len(frame)
+    mask = sum(1 << number for number, coded in enumerate(layout.coded) if coded)
+    sizes = [len(frame) for frame in frames]
+    struct.pack_into(f"<BBBB{len(sizes)}I", out, 0, layout.width, layout.lead, layout.rotate, mask, *sizes)
+    return memoryview(out)[:end]
+
+
+def join(stored: bytes | memoryview, length: int) -> memoryview:
+    """The ``length`` bytes that ``stored`` was split from, or ``SnapshotError('snapshot_unproven')``.
+
+    Safe on hostile input: it allocates at most ``2 * length`` and a few KiB.
+    """
+    layout, sizes = _read_head(stored, length)
+    given, inner = np.frombuffer(stored, np.uint8), layout.words(length)
+    count, edges, bare, end = layout.parts(length)
+    if end + sum(sizes) != len(stored):
+        raise _damaged(f"{len(stored)} bytes where the head asks for {end + sum(sizes)}")
+    planes = given[bare:end].reshape(layout.width - len(sizes), count)
+    apart = []
+    for size in sizes:
+        apart.append(_decoded(given[end : end + size], count))
+        end += size
+    # The words, not the first byte, start where the processor likes it.
+    out = np.empty(layout.width + length, np.uint8)[-layout.lead % layout.width :][:length]
+    out[: inner.start] = given[edges:][: inner.start]
+    out[inner.stop :] = given[edges + inner.start : bare]
+    _gather(out[inner].view(layout.dtype), _in_order(layout, planes, apart), layout.rotate)
+    return memoryview(out)
+
+
+def _read_head(stored: bytes | memoryview, length: int) -> tuple[Layout, tuple[int, ...]]:
+    """The layout and the stored sizes of the coded planes, as claimed."""
+    if len(stored) < _HEAD.size:
+        raise _damaged("shorter than its head")
+    width, lead, rotate, mask = _HEAD.unpack_from(stored)
+    if width not in (2, 4) or lead >= width or lead > length or rotate > 1 or mask >> width:
+        raise _damaged("the head says what no writer says")
+    layout = Layout(width, lead, bool(rotate), tuple(bool(mask >> number & 1) for number in range(width)))
+    coded = sum(layout.coded)
+    if len(stored) < _HEAD.size + _SIZE * coded:
+        raise _damaged("shorter than its head")
+    return layout, struct.unpack_from(f"<{coded}I", stored, _HEAD.size)
+
+
+def _decoded(frame: Octets, count: int) -> Octets:
+    plane = np.frombuffer(unzstd(memoryview(frame), count), np.uint8)
+    if len(plane) != count:
+        raise _damaged(f"a plane of {len(plane)} bytes where {count} were promised")
+    return plane
+
+
+def _damaged(why: str) -> SnapshotError:
+    return SnapshotError("snapshot_unproven", f"the float planes are damaged: {why}")
+
+
+def _in_order(layout: Layout, bare: Iterable[Octets], apart: Iterable[Octets]) -> list[Octets]:
+    bare, apart = iter(bare), iter(apart)
+    return [next(apart if coded else bare) for coded in layout.coded]
+
+
+def _scatter(words: Words, planes: Sequence[Octets], rotate: bool) -> None:
+    """Fill the planes from the words. Shifts and casts only: numpy vectorises these, but not strided copies."""
+    shifted, negative = np.empty(_STEP, words.dtype), np.empty(_STEP, np.bool_)
+    for at in range(0, len(words), _STEP):
+        block = words[at : at + _STEP]
+        block = block if block.flags.aligned else block.copy()
+        scratch, signs = shifted[: len(block)], negative[: len(block)]
+        lowest = planes[0][at : at + _STEP]
+        lowest[:] = block
+        if rotate:
+            np.greater(block, np.iinfo(block.dtype).max >> 1, out=signs)
+            np.add(lowest, lowest, out=lowest)
+            np.add(lowest, signs.view(np.uint8), out=lowest)
+        for number, plane in enumerate(planes[1:], 1):
+            np.right_shift(block, 8 * number - rotate, out=scratch)
+            plane[at : at + _STEP] = scratch
+
+
+def _gather(words: Words, planes: Sequence[Octets], rotate: bool) -> None:
+    """Fill the words from the planes."""
+    scratch = np.empty(_STEP, words.dtype)
+    for at in range(0, len(words), _STEP):
+        block = words[at : at + _STEP]
+        wide = scratch[: len(block)]
+        block[:] = planes[0][at : at + _STEP]
+        for number, plane in enumerate(planes[1:], 1):
+            wide[:] = plane[at : at + _STEP]
+            np.left_shift(wide, 8 * number, out=wide)
+            np.bitwise_or(block, wide, out=block)
+        if rotate:
+            np.left_shift(block, 8 * words.itemsize - 1, out=wide)
+            np.right_shift(block, 1, out=block)
+            np.bitwise_or(block, wide, out=block)
+
+
+def _histograms(lanes: Octets) -> Counts:
+    """How often each byte value occurs in each lane: ``(lanes, 256)``."""
+    return np.stack([np.bincount(lane, minlength=256) for lane in lanes.T])
+
+
+def _entropies(counts: Counts) -> Shares:
+    """Order-0 entropy of each lane as a share of 8 bits."""
+    total = counts.sum(axis=1)
+    return (np.log2(total) - (counts * np.log2(np.maximum(counts, 1))).sum(axis=1) / total) / 8
+
+
+def _share(entropies: Shares) -> float:
+    """What float planes would leave of a chunk with these lanes."""
+    return float(np.where(entropies < _NOISE, entropies, 1).mean()) + _FRAMES
+
+
+def _lead(entropies: Shares) -> int:
+    """Bytes before the first word, if the lane with the least but some entropy is the top byte."""
+    return (int(np.where(entropies > _CONSTANT, entropies, 1).argmin()) + 1) % len(entropies)
+
+
+def _rotated(flat: Octets, lead: int, width: int) -> Octets:
+    """The lanes of the sampled words from ``lead`` on, rotated. Few words go wrong, where two pieces meet."""
+    words = flat[lead : lead + (len(flat) - lead) // width * width].copy().view(f"<u{width}")
+    turned = (words << 1) | (words >> (8 * width - 1))
+    return turned.view(np.uint8).reshape(-1, width)
+
+
+class _Kept(threading.local):
+    """An entropy coder for each thread: a match finder as blind as zstd allows, for planes have next to no matches."""
+
+    def __init__(self) -> None:
+        self.coder = zstandard.ZstdCompressor(
+            compression_params=zstandard.ZstdCompressionParameters(
+                strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=6, window_log=17
+            )
+        )
+
+
+_kept = _Kept()
