@@ -46,14 +46,15 @@ worker_hijack_root_logger = False
 timezone = "UTC"
 
 
-def _tick(task: str, every: timedelta) -> dict[str, Any]:
+def _tick(task: str, every: timedelta, queue: str = "control") -> dict[str, Any]:
     # A tick that could not be delivered before the next one is due is worth nothing.
     seconds = max(2.0, every.total_seconds() * 2)
-    return {"task": task, "schedule": every, "options": {"queue": "control", "expires": seconds}}
+    return {"task": task, "schedule": every, "options": {"queue": queue, "expires": seconds}}
 
 
 beat_schedule = {
     "sweep": _tick("hibernation.sweep", settings.DUMONT_SWEEP_INTERVAL),
     "reconcile": _tick("hibernation.reconcile", settings.DUMONT_RECONCILE_INTERVAL),
     "drive due operations": _tick("hibernation.drive_due", settings.DUMONT_DRIVE_INTERVAL),
+    "collect garbage": _tick("hibernation.collect", settings.DUMONT_COLLECT_INTERVAL, "transfer"),
 }

@@ -10,7 +10,7 @@ from celery import shared_task
 from celery.exceptions import Ignore
 from django.db import connection
 
-from hibernation.services import operations, reconcile, sweep
+from hibernation.services import collect, operations, reconcile, sweep
 
 
 @shared_task(name="hibernation.step")
@@ -33,6 +33,11 @@ def reconcile_tick() -> None:
 @shared_task(name="hibernation.drive_due")
 def drive_due_tick() -> None:
     _alone("drive_due", reconcile.drive_due)
+
+
+@shared_task(name="hibernation.collect")
+def collect_tick() -> None:
+    _alone("collect", collect.tick)
 
 
 def _alone(name: str, work: Callable[[], int]) -> None:

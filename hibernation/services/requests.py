@@ -17,6 +17,7 @@ from hibernation.domain.states import (
     OperationKind,
     OperationState,
     SnapshotPurpose,
+    SnapshotState,
 )
 from hibernation.models import Instance, Operation
 from hibernation.services.clock import db_now
@@ -105,6 +106,8 @@ def request_wake(
         return _queue(instance, operation, now)
     if instance.status not in WAKEABLE:
         raise Conflict(f"{instance.pk} is {instance.status}: it is awake already.")
+    if instance.snapshot is not None and instance.snapshot.state == SnapshotState.DELETED:
+        raise Conflict(f"The last copy of {instance.pk} was deleted: there is nothing to wake.")
     if instance.status == InstanceStatus.FAILED and instance.snapshot_id is None:
         _forget_failure(instance, operation, now)
     return start(instance, operation, now)

@@ -1,6 +1,6 @@
-"""Deleting and keeping snapshots: by each instance's rules, and by order. What they are stored in goes with ``collect``.
+"""Deleting and keeping snapshots, by each instance's rules and by order: rows only, under the instance's lock.
 
-Only rows change here, under the instance's lock.
+What they are stored in goes with ``collect``.
 """
 
 from __future__ import annotations
@@ -152,7 +152,9 @@ def _check_may_lose(instance: Instance, snapshot: Snapshot, last_copy: bool) -> 
             "It can be deleted when the instance is awake or deleted."
         )
     if running_operation(instance) is not None:
-        raise SnapshotInUse(f"{instance.pk} has an operation in flight: its last good copy stays until that ends.")
+        raise SnapshotInUse(
+            f"{instance.pk} has an operation in flight: its last good copy stays until that ends."
+        )
 
 
 def _fall_back(instance: Instance, snapshot: Snapshot) -> None:
