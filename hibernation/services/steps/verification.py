@@ -70,6 +70,7 @@ def _check_manifest_issued(snapshot: Snapshot) -> None:
         key=snapshot.manifest_key,
         size=snapshot.manifest_size,
         sha256=snapshot.manifest_sha256,
+        condemned_at__isnull=True,
     )
     if not issued.exists():
         raise SnapshotUnproven(f"manifest {snapshot.manifest_key} was never issued to this instance")
