@@ -84,7 +84,9 @@ def run(folder: Path, spec: dict[str, Any], progress: Progress) -> bool:
     progress.start()
     try:
         parsed = parse_spec(spec)
-        transfer = Transfer(parsed.control_url, parsed.token_file, parsed.snapshot)
+        transfer = Transfer(
+            parsed.control_url, parsed.token_file, parsed.snapshot, limit_bps=parsed.limit_bps
+        )
         try:
             if isinstance(parsed, FreezeSpec):
                 result = freeze(parsed, folder, progress, transfer)

@@ -1,17 +1,29 @@
-"""What a job has done so far, one line at a time, so that a killed one goes on where it stopped.
+"""What has been done so far, one line at a time, so that a killed job goes on where it stopped.
 
 A torn last line, which a kill leaves behind, is ignored.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agents.snapshot.catalog import Chunk, Pack
+from agents.snapshot.errors import SnapshotError
+from agents.snapshot.format import FORMAT
+from agents.snapshot.spec import FreezeSpec
+
+ADOPT_SECONDS = 24 * 3600
+"""Half of what the control plane grants to packs that no snapshot refers to."""
+_SKEW_SECONDS = 60.0
+_MARK = b"dumont journal"
+_PATIENCE = 15.0
 
 
 class Journal:
@@ -24,18 +36,31 @@ class Journal:
             os.write(self._fd, b"\n")
 
     def append(self, fact: Any) -> None:
-        os.write(self._fd, json.dumps(fact, separators=(",", ":")).encode() + b"\n")
+        os.write(self._fd, msgspec.json.encode(fact) + b"\n")
 
     def lines(self) -> Iterator[Any]:
         with self._path.open("rb") as file:
             for line in file:
                 try:
-                    yield json.loads(line)
-                except ValueError:
+                    yield msgspec.json.decode(line)
+                except msgspec.DecodeError:
                     continue
 
-    def clear(self) -> None:
+    def begin(self, head: Any) -> None:
+        """Forget everything; the first line is ``head``."""
         os.ftruncate(self._fd, 0)
+        self.append(head)
+
+    def hold(self) -> None:
+        """Keep every other process out until ``close``; one that is being stopped is waited for."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SnapshotError("busy", "another freeze of this workspace runs") from None
+            time.sleep(0.05)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -45,17 +70,49 @@ class Journal:
         return size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
 
 
+def journal_path(state_file: Path) -> Path:
+    return state_file.with_suffix(".journal")
+
+
+def open_packs_journal(spec: FreezeSpec) -> Journal:
+    """The packs stored since the parent, whichever freeze stored them; emptied if it has another parent or keys.
+
+    Held by one freeze at a time: ``SnapshotError('busy')``.
+    """
+    path = journal_path(spec.state_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(path)
+    try:
+        journal.hold()
+        head = {"format": FORMAT, "parent": spec.parent, "keys": spec.keys.mark(_MARK)}
+        if next(journal.lines(), None) != head:
+            journal.begin(head)
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
 def pack_fact(pack: Pack) -> dict[str, Any]:
     """A stored pack as a journal line, with all that is needed to refer to its chunks."""
     return {
+        "at": time.time(),
         "pack": [pack.tier, pack.key, pack.size, pack.sha256],
         "chunks": [[c.id, c.length, c.codec, c.stored, c.offset, c.pieces] for c in pack.chunks],
     }
 
 
 def packs_of(journal: Journal) -> Iterator[Pack]:
-    """The packs that an earlier run of this freeze stored."""
+    """The stored packs that may be referred to: an old one nobody refers to may be deleted any time now.
+
+    By this machine's clock; a time in the future is no time at all.
+    """
+    now = time.time()
     for fact in journal.lines():
+        if not isinstance(fact, dict) or "pack" not in fact:
+            continue
+        if not now - ADOPT_SECONDS < fact["at"] < now + _SKEW_SECONDS:
+            continue
         pack = Pack(*fact["pack"])
         for name, length, codec, stored, offset, pieces in fact["chunks"]:
             known = [(piece, at, size) for piece, at, size in pieces]

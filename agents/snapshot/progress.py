@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 class Progress:
     """Counters that any thread may raise; ``start`` begins writing them to ``path`` four times a second.
 
-    Sizes are bytes of the workspace's files. The rate is the mean of the last ten seconds.
+    ``bytes_done`` and ``bytes_total`` are bytes of the workspace's files; in a freeze they are done once stored.
+    ``bytes_moved`` went over the network. The rate is the mean of the phase's last ten seconds, in bytes of files.
     """
 
     def __init__(self, path: Path, job: str, kind: str) -> None:
@@ -50,6 +52,7 @@ class Progress:
             "bytes_total": 0,
             "files_done": 0,
             "files_total": 0,
+            "bytes_moved": 0,
             "rate_bps": 0,
             "eta_seconds": None,
             "started_at": utc_now(),
@@ -57,8 +60,10 @@ class Progress:
             "error": None,
             "result": None,
         }
+        self._moved: Callable[[], int] = lambda: 0
+        self._usable_at: int | None = None
         if kind == "thaw":
-            self._facts["usable"] = False
+            self._facts |= {"usable": False, "usable_eta_seconds": None}
 
     def start(self) -> None:
         self._write()
@@ -66,8 +71,20 @@ class Progress:
         self._ticker.start()
 
     def set(self, **facts: Any) -> None:
+        """A new phase begins to measure its rate anew: looking at a file and fetching it take different times."""
         with self._lock:
             self._facts.update(facts)
+            if "phase" in facts:
+                self._samples = deque([(time.monotonic(), self._facts["bytes_done"])])
+
+    def follow(self, moved: Callable[[], int]) -> None:
+        """``moved`` tells the bytes that went over the network so far."""
+        self._moved = moved
+
+    def usable_after(self, size: int) -> None:
+        """The workspace will be usable when ``size`` more bytes are done."""
+        with self._lock:
+            self._usable_at = self._facts["bytes_done"] + size
 
     def add(self, *, size: int = 0, files: int = 0) -> None:
         with self._lock:
@@ -89,17 +106,16 @@ class Progress:
         self._ended.set()
         if self._ticker is not None and self._ticker is not threading.current_thread():
             self._ticker.join()
-        self.set(**facts)
-        self._write()
+        self._write(facts)
 
     def _tick(self) -> None:
         while not self._ended.wait(_PERIOD):
             self._write()
 
-    def _write(self) -> None:
+    def _write(self, last: Mapping[str, Any] | None = None) -> None:
         with self._lock:
-            if self._facts["state"] == "running":
-                self._measure()
+            self._measure()
+            self._facts.update(last or {})
             self._facts["updated_at"] = utc_now()
             data = json.dumps(self._facts).encode()
         write_atomically(self._path, data)
@@ -111,6 +127,15 @@ class Progress:
             self._samples.popleft()
         then, before = self._samples[0]
         rate = (done - before) / max(now - then, 0.001)
-        left = max(self._facts["bytes_total"] - done, 0)
         self._facts["rate_bps"] = int(rate)
-        self._facts["eta_seconds"] = round(left / rate, 1) if rate > 0 else None
+        self._facts["bytes_moved"] = self._moved()
+        self._facts["eta_seconds"] = _seconds(self._facts["bytes_total"] - done, rate)
+        if self._usable_at is not None:
+            left = 0 if self._facts["usable"] else self._usable_at - done
+            self._facts["usable_eta_seconds"] = _seconds(left, rate)
+
+
+def _seconds(left: int, rate: float) -> float | None:
+    if left <= 0:
+        return 0.0
+    return round(left / rate, 1) if rate > 0 else None

@@ -34,13 +34,15 @@ from agents.snapshot.walk import Found, read_xattrs
 from agents.snapshot.writers import mapped_files
 
 T = TypeVar("T")
+_Small = tuple[os.stat_result, bytes, dict[str, str], bool]
+"""``(lstat before, bytes, attributes, it stood still)``."""
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MARGIN_NS = 20_000_000
 """File times lag behind the clock by up to the kernel's tick."""
 
 
-class Moved(Exception):
+class Moved(FileNotFoundError):
     """The file is gone or no regular file any more."""
 
 
@@ -69,7 +71,7 @@ class _GridFile:
 
 
 class Reader:
-    """Turns found files into stored ones. ``opened`` counts the files it opened."""
+    """Turns found files into stored ones."""
 
     def __init__(self, root: str, keys: Keys, catalog: Catalog, packer: Packer, progress: Progress) -> None:
         self._keys = keys
@@ -82,7 +84,6 @@ class Reader:
         self._mapped_inodes, self._mapped_paths = mapped_files()
         self._local = threading.local()
         self.outcome = Outcome()
-        self.opened = 0
 
     def close(self) -> None:
         os.close(self._root_fd)
@@ -100,50 +101,74 @@ class Reader:
             yield lambda number=number: self._cell(grid, number)  # type: ignore[misc]
 
     def _guarded(self, found: Found, read: Callable[[], T]) -> T | None:
-        """Run ``read``; a file that vanished is «changed», one we may not read is «unreadable»."""
         try:
             return read()
-        except (Moved, FileNotFoundError, NotADirectoryError):
-            self.outcome.changed.append(found.path)
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                self.outcome.changed.append(found.path)
-            else:
-                self.outcome.unreadable.append((found.path, f"unreadable: {error.strerror}"))
-        return None
+            self._failed(found, error)
+            return None
+
+    def _failed(self, found: Found, error: OSError) -> None:
+        """A file that vanished is «changed», one we may not read is «unreadable»."""
+        if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno == errno.ELOOP:
+            self.outcome.changed.append(found.path)
+        else:
+            self.outcome.unreadable.append((found.path, f"unreadable: {error.strerror}"))
 
     def _bundle(self, batch: Sequence[Found]) -> None:
         """Store the small files of ``batch`` that nobody stored yet as one chunk."""
         bundle = Chunk()
         parts: list[bytes] = []
+        known = 0
         for found in batch:
-            self._guarded(found, lambda found=found: self._piece(found, bundle, parts))  # type: ignore[misc]
-        self._progress.add(files=len(batch))
+            try:
+                known += self._piece(found, bundle, parts)
+            except OSError as error:
+                self._failed(found, error)
+        self._progress.add(size=known, files=len(batch))
         if parts:
             raw = b"".join(parts)
             bundle.id = self._keys.name(raw)
             self._store(bundle, raw, 0)
 
-    def _piece(self, found: Found, bundle: Chunk, parts: list[bytes]) -> None:
-        read = self._read_small(found.path)
+    def _piece(self, found: Found, bundle: Chunk, parts: list[bytes]) -> int:
+        """Add a small file to the bundle. Returns how many of its bytes need not be stored."""
+        read = self._read_still(found) or self._read_small(found.path)
         if read is None:
             self._whole(found)
-            return
+            return 0
         before, data, xattrs, stable = read
         piece = self._keys.name(data)
         refs: tuple[Ref, ...] = ()
+        known = len(data)
         if data:
             ref: Ref = (bundle, bundle.length, len(data))
             refs = (self._catalog.claim_piece(piece, ref),)
             if refs[0] is ref:
+                known = 0
                 parts.append(data)
                 bundle.pieces.append((piece, bundle.length, len(data)))
                 bundle.length += len(data)
-        self._progress.add(size=len(data))
         self._note(found.path, before, len(data), piece, refs, xattrs, stable)
+        return known
 
-    def _read_small(self, path: str) -> tuple[os.stat_result, bytes, dict[str, str], bool] | None:
-        """``(fstat before, bytes, attributes, it stood still)``, or ``None`` if the file has become a big one."""
+    def _read_still(self, found: Found) -> _Small | None:
+        """A small file that has not moved since the walk, which nearly all are; else ``None``."""
+        info = found.stat
+        if info.st_size >= SMALL_LIMIT or self._may_be_mapped(found.path, info):
+            return None
+        wait_for_tick(info)
+        fd = open_beneath(self._root_fd, found.path, _FLAGS)
+        try:
+            data = read_up_to(fd, info.st_size)
+            xattrs = read_xattrs(fd)
+            if len(data) == info.st_size and same_file(info, os.fstat(fd)):
+                return info, data, xattrs, True
+            return None
+        finally:
+            os.close(fd)
+
+    def _read_small(self, path: str) -> _Small | None:
+        """A small file that moves: it gets two tries. ``None`` if it has become a big one."""
         for attempt in (1, 2):
             fd, before = self._open(path)
             try:
@@ -233,6 +258,7 @@ class Reader:
         """Store one run and say where it is; ``None`` when the file ends before the run does."""
         offset, length, is_hole = run
         if is_hole:
+            self._progress.add(size=length)
             return None, 0, length
         view = self._buffer()[:length]
         if read_into(fd, view, offset) < length:
@@ -241,11 +267,12 @@ class Reader:
         stored = self._catalog.claim_chunk(chunk)
         if stored is chunk:
             self._store(chunk, view, tier)
-        self._progress.add(size=length)
+        else:
+            self._progress.add(size=length)
         return stored, 0, length
 
     def _store(self, chunk: Chunk, raw: bytes | memoryview, tier: int) -> None:
-        chunk.codec, stored = pack_chunk(self._keys, chunk.id, raw)
+        chunk.codec, stored = pack_chunk(self._keys, chunk.id, raw, self._packer.level)
         self._packer.add(tier, chunk, stored)
 
     def _note(
@@ -267,7 +294,6 @@ class Reader:
 
     def _open(self, path: str) -> tuple[int, os.stat_result]:
         fd = open_beneath(self._root_fd, path, _FLAGS)
-        self.opened += 1
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             os.close(fd)

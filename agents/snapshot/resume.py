@@ -18,6 +18,13 @@ from agents.snapshot.progress import Progress
 from agents.snapshot.spec import ThawSpec
 from agents.snapshot.transfer import Transfer
 
+MOST_DECODERS = 6
+"""Each holds a chunk at two or three stages, 8 MiB each."""
+
+
+def _decoders() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(min(max(2, os.cpu_count() or 1), MOST_DECODERS))
+
 
 @dataclass(slots=True)
 class Work:
@@ -36,6 +43,8 @@ class Work:
     present: set[tuple[int, int]] = field(default_factory=set)
     linked: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    local: threading.local = field(default_factory=threading.local)
+    decoding: threading.BoundedSemaphore = field(default_factory=_decoders)
 
 
 def keep_finished(work: Work) -> None:
@@ -45,7 +54,8 @@ def keep_finished(work: Work) -> None:
         _keep(work, number, work.place.look(work.manifest.files[number].path))
     work.progress.set(phase="verify")
     left = [number for number in range(len(work.manifest.files)) if number not in work.placed]
-    run_all((partial(_verify, work, n, n in finished) for n in left), max(2, os.cpu_count() or 1))
+    threads = min(max(2, os.cpu_count() or 1), MOST_DECODERS)
+    run_all((partial(_verify, work, n, n in finished) for n in left), threads)
 
 
 def _journalled(work: Work) -> tuple[set[int], bool]:
@@ -61,8 +71,7 @@ def _journalled(work: Work) -> tuple[set[int], bool]:
 
 
 def begin_journal(work: Work) -> None:
-    work.journal.clear()
-    work.journal.append(_journal_head(work))
+    work.journal.begin(_journal_head(work))
 
 
 def _journal_head(work: Work) -> dict[str, str]:

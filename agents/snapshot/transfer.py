@@ -10,26 +10,19 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from agents.snapshot.errors import SnapshotError
+from agents.snapshot.urls import Downloads, Signed, Uploads
 
 _BLOCK = 1 << 20
+_LIMITED_BLOCK = 64 << 10
+"""Small enough that a capped connection never looks dead to the other side."""
 _MAX_REPLY = 8 << 20
-_BATCH = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """One object and the request that may be made for it. ``headers`` are part of the signature."""
-
-    key: str
-    url: str
-    headers: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +37,23 @@ class Retry:
         time.sleep(min(self.first * 2**attempt, self.longest) * random.uniform(0.5, 1.0))
 
 
+class Bucket:
+    """At most ``rate`` bytes a second over all threads; bytes not taken are not saved up."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        with self._lock:
+            self._free_at = max(time.monotonic(), self._free_at) + size / self._rate
+            wait = self._free_at - time.monotonic()
+        time.sleep(max(wait, 0))
+
+
 class Transfer:
-    """Uploads and downloads of one snapshot. Any thread may call it."""
+    """Uploads and downloads of one snapshot. Any thread may call it. ``limit_bps`` caps both directions together."""
 
     def __init__(
         self,
@@ -53,6 +61,7 @@ class Transfer:
         token_file: Path,
         snapshot: str,
         *,
+        limit_bps: int | None = None,
         retry: Retry | None = None,
         timeout: float = 60.0,
     ) -> None:
@@ -60,62 +69,69 @@ class Transfer:
         self._token_file = token_file
         self._retry = retry or Retry()
         self._timeout = timeout
+        self._bucket = Bucket(limit_bps) if limit_bps else None
+        self._block = _LIMITED_BLOCK if limit_bps else _BLOCK
         self._local = threading.local()
-        self._signed: dict[str, Signed] = {}
         self._all: list[http.client.HTTPConnection] = []
+        self._moved: dict[int, int] = {}
+        self._uploads = Uploads(lambda wishes: self._ask("uploads", {"objects": wishes}, len(wishes)))
+        self._downloads = Downloads(lambda keys: self._ask("downloads", {"keys": keys}, len(keys)))
+
+    @property
+    def moved(self) -> int:
+        """Bytes of objects sent and received so far, tries that failed included."""
+        return sum(list(self._moved.values()))
 
     def upload(self, kind: str, tier: int, parts: Sequence[bytes | bytearray], size: int, sha256: str) -> str:
         """Store one object and return its key. An expired or refused URL is replaced, and its key with it."""
-        wanted = {"objects": [{"kind": kind, "tier": tier, "size": size, "sha256": sha256}]}
-        signed = None
+        wish = {"kind": kind, "tier": tier, "size": size, "sha256": sha256}
+        signed, sent = None, False
         reason = ""
         for attempt in range(self._retry.attempts):
-            signed = signed or self._ask("uploads", wanted)[0]
+            if signed is None:
+                signed, sent = self._uploads.get(wish), False
             try:
                 status, reply = self._exchange("PUT", signed.url, {**signed.headers}, parts, size)
             except (OSError, http.client.HTTPException) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason, sent = f"{type(error).__name__}: {error}", True
             else:
-                if 200 <= status < 300:
-                    return signed.key
-                reason = f"HTTP {status} {reply[:200].decode(errors='replace')}"
+                if 200 <= status < 300 or (status == 412 and sent):
+                    return (
+                        signed.key
+                    )  # 412: it is there already, so it was the answer to an earlier try that got lost
+                reason, sent = f"HTTP {status} {reply[:200].decode(errors='replace')}", True
                 if 400 <= status < 500:
                     signed = None
             self._retry.wait(attempt)
         raise SnapshotError("upload_failed", f"the store did not take a {kind} of {size} bytes: {reason}")
 
-    def prepare(self, keys: Sequence[str]) -> None:
-        """Ask for the download URLs of these objects in few requests."""
-        for start in range(0, len(keys), _BATCH):
-            batch = list(keys[start : start + _BATCH])
-            for signed in self._ask("downloads", {"keys": batch}):
-                self._signed[signed.key] = signed
+    def expect(self, keys: Sequence[str]) -> None:
+        """These objects will be downloaded, in about this order: their URLs are asked for in few requests."""
+        self._downloads.expect(keys)
 
-    def download(self, key: str, start: int, size: int) -> bytes:
-        """Exactly ``size`` bytes of an object from ``start``.
+    def download(self, key: str, start: int, into: memoryview) -> None:
+        """Fill ``into`` with the bytes of an object from ``start`` on.
 
         ``snapshot_unproven`` when the object is missing or shorter, ``download_failed`` when nothing else helped.
         """
         reason = ""
         for attempt in range(self._retry.attempts):
-            if key not in self._signed:
-                self.prepare([key])
-            signed = self._signed.get(key)
+            signed = self._downloads.get(key)
             if signed is None:
                 raise SnapshotError("control_unreachable", f"the control plane gave no URL for {key}")
-            headers = {**signed.headers, "Range": f"bytes={start}-{start + size - 1}"}
+            headers = {**signed.headers, "Range": f"bytes={start}-{start + len(into) - 1}"}
             try:
-                status, body = self._exchange("GET", signed.url, headers, (), 0, limit=size)
+                status, _ = self._exchange("GET", signed.url, headers, into=into)
             except (OSError, http.client.HTTPException) as error:
                 reason = f"{type(error).__name__}: {error}"
             else:
-                if status == 206 and len(body) == size:
-                    return body
-                if status in (404, 416) or status == 206:
+                if status == 206:
+                    return
+                if status in (404, 416):
                     raise SnapshotError("snapshot_unproven", f"{key} is missing or short (HTTP {status})")
                 reason = f"HTTP {status}"
-                if status == 403:
-                    self._signed.pop(key, None)
+                if status in (400, 401, 403):
+                    self._downloads.forget(signed)
             self._retry.wait(attempt)
         raise SnapshotError("download_failed", f"{key} could not be read: {reason}")
 
@@ -123,7 +139,7 @@ class Transfer:
         for connection in self._all:
             connection.close()
 
-    def _ask(self, what: str, body: dict[str, Any]) -> list[Signed]:
+    def _ask(self, what: str, body: dict[str, Any], count: int) -> list[Signed]:
         payload = json.dumps(body).encode()
         reason = ""
         for attempt in range(self._retry.attempts):
@@ -136,7 +152,7 @@ class Transfer:
                 reason = f"{type(error).__name__}: {error}"
             else:
                 if status == 200:
-                    return _signed_objects(reply)
+                    return _signed_objects(reply, count)
                 reason = _refusal(status, reply)
             self._retry.wait(attempt)
         raise SnapshotError("control_unreachable", f"the control plane gave no URLs: {reason}")
@@ -152,29 +168,65 @@ class Transfer:
         method: str,
         url: str,
         headers: dict[str, str],
-        parts: Iterable[bytes | bytearray],
-        size: int,
-        limit: int = _MAX_REPLY,
+        parts: Iterable[bytes | bytearray] = (),
+        size: int = 0,
+        into: memoryview | None = None,
     ) -> tuple[int, bytes]:
-        """One request and its whole reply. A connection that failed is closed; the next try opens a new one."""
+        """One request and its whole reply: a partial one (206) goes ``into`` the buffer, others are returned.
+
+        A connection that failed is closed; the next try opens a new one.
+        """
         address = urlsplit(url)
         connection = self._connection(address.scheme, address.netloc)
         target = address.path + (f"?{address.query}" if address.query else "")
         try:
             if method != "GET":
                 headers = {**headers, "Content-Length": str(size)}
+            body = self._sending(parts, method == "PUT") if method != "GET" else None
             try:
-                connection.request(method, target, iter(parts) if method != "GET" else None, headers)
+                connection.request(method, target, body, headers)
             except (BrokenPipeError, ConnectionResetError):
                 return _early_reply(connection)
             with connection.getresponse() as response:
-                body = response.read(limit)
+                if into is not None and response.status == 206:
+                    self._receive(response, into)
+                    return 206, b""
+                reply = response.read(_MAX_REPLY)
                 if response.read(1):
                     raise http.client.HTTPException("the reply is longer than asked for")
-                return response.status, body
+                return response.status, reply
         except BaseException:
             connection.close()
             raise
+
+    def _sending(self, parts: Iterable[bytes | bytearray], is_object: bool) -> Iterator[memoryview]:
+        for part in parts:
+            view = memoryview(part)
+            for start in range(0, len(view), self._block):
+                block = view[start : start + self._block]
+                if is_object:
+                    self._count(len(block))
+                yield block
+
+    def _receive(self, response: http.client.HTTPResponse, into: memoryview) -> None:
+        """Exactly ``into``. Less because the object ends is the object's fault, less for any other reason is not."""
+        promised = response.length
+        if promised is not None and promised < len(into):
+            raise SnapshotError("snapshot_unproven", f"{len(into)} bytes wanted, {promised} there")
+        while into:
+            got = response.readinto(into[: self._block])
+            if not got:
+                raise http.client.HTTPException("the connection ended early")
+            self._count(got)
+            into = into[got:]
+        if response.read(1):
+            raise http.client.HTTPException("the reply is longer than asked for")
+
+    def _count(self, size: int) -> None:
+        if self._bucket:
+            self._bucket.take(size)
+        thread = threading.get_ident()
+        self._moved[thread] = self._moved.get(thread, 0) + size
 
     def _connection(self, scheme: str, host: str) -> http.client.HTTPConnection:
         known: dict[tuple[str, str], http.client.HTTPConnection] = self._local.__dict__.setdefault(
@@ -214,7 +266,7 @@ def _refusal(status: int, reply: bytes) -> str:
     return f"HTTP {status} {code}".strip()
 
 
-def _signed_objects(reply: bytes) -> list[Signed]:
+def _signed_objects(reply: bytes, count: int) -> list[Signed]:
     try:
         objects = json.loads(reply)["objects"]
         signed = [Signed(str(o["key"]), str(o["url"]), dict(o.get("headers") or {})) for o in objects]
@@ -222,6 +274,6 @@ def _signed_objects(reply: bytes) -> list[Signed]:
         raise SnapshotError(
             "control_unreachable", f"the control plane's answer makes no sense: {error}"
         ) from error
-    if not signed:
-        raise SnapshotError("control_unreachable", "the control plane's answer has no objects")
+    if len(signed) != count:
+        raise SnapshotError("control_unreachable", f"the control plane gave {len(signed)} URLs for {count}")
     return signed

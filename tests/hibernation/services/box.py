@@ -29,6 +29,7 @@ class FolderTransfer:
     root: Path
     instance_id: str
     stored: list[dict[str, Any]] = field(default_factory=list)
+    moved: int = 0
 
     def upload(self, kind: str, tier: int, parts: Sequence[bytes], size: int, sha256: str) -> str:
         key = f"{self.instance_id}/{kind}s/{secrets.token_hex(16)}"
@@ -38,15 +39,15 @@ class FolderTransfer:
         self.stored.append({"key": key, "kind": kind, "tier": tier, "size": size, "sha256": sha256})
         return key
 
-    def prepare(self, keys: Sequence[str]) -> None:
+    def expect(self, keys: Sequence[str]) -> None:
         pass
 
-    def download(self, key: str, start: int, size: int) -> bytes:
+    def download(self, key: str, start: int, into: memoryview) -> None:
         path = self.root / key
-        data = path.read_bytes()[start : start + size] if path.exists() else b""
-        if len(data) != size:
+        data = path.read_bytes()[start : start + len(into)] if path.exists() else b""
+        if len(data) != len(into):
             raise SnapshotError("snapshot_unproven", f"{key} is missing or short")
-        return data
+        into[:] = data
 
 
 @dataclass
