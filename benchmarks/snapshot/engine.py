@@ -1,0 +1,167 @@
+"""Our engine as a machine runs it: the detached job, its spec, its progress. Encrypted, as by default."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.snapshot.contest import Stage, Tool, clear, size_of
+from benchmarks.snapshot.meter import CommandFailed, Cost, measure
+
+ROOT = Path(__file__).parents[2]
+_KEYS = {"id": "11" * 32, "cipher": "22" * 32}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One finished job. ``usable`` is seconds from the command to the first progress that says so."""
+
+    cost: Cost
+    result: dict[str, Any]
+    usable: float = 0.0
+
+
+class Box:
+    """A machine with a workspace and a state file; ``home`` is the agent's folder on it."""
+
+    def __init__(self, home: Path, workspace: Path, store_url: str) -> None:
+        self._home = home
+        self._workspace = workspace
+        self._url = store_url
+        self._jobs = 0
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "token").write_text("benchmark")
+
+    @property
+    def state_file(self) -> Path:
+        return self._home / "state"
+
+    def freeze(self, snapshot: str, parent: str | None = None, *, background: bool = False) -> Job:
+        spec = {"kind": "freeze", "snapshot": snapshot, "parent": parent, "background": background}
+        return self._run(spec)
+
+    def thaw(self, frozen: dict[str, Any], *, until_usable: bool = False) -> Job:
+        """``until_usable``: stop the job there; its result is empty."""
+        spec = {"kind": "thaw", "snapshot": frozen["snapshot"], "manifest": frozen["manifest"]}
+        return self._run(spec, until_usable)
+
+    def _run(self, spec: dict[str, Any], until_usable: bool = False) -> Job:
+        self._jobs += 1
+        folder = self._home / f"job-{self._jobs}"
+        clear(folder)
+        (folder / "spec.json").write_text(json.dumps({**spec, **self._common(folder.name)}))
+        watch = Watch(folder, until_usable)
+        watch.start()
+        try:
+            cost = measure(_agent("start", folder), env={"PYTHONPATH": str(ROOT)})
+        except CommandFailed as error:
+            if not watch.stopped:
+                raise CommandFailed(
+                    f"{error}\n{_last(folder / 'progress.json')}\n{_last(folder / 'log')}"
+                ) from None
+            cost = Cost(0.0, 0.0, 0, 0.0)
+        finally:
+            watch.finish()
+        usable = watch.usable_at - watch.began
+        if until_usable:
+            return Job(cost, {}, usable)
+        return Job(cost, json.loads((folder / "progress.json").read_text())["result"], usable)
+
+    def _common(self, job: str) -> dict[str, Any]:
+        return {
+            "job": job,
+            "workspace": str(self._workspace),
+            "state_file": str(self.state_file),
+            "keys": _KEYS,
+            "control_url": self._url,
+            "token_file": str(self._home / "token"),
+        }
+
+
+class Watch(threading.Thread):
+    """Notes when a job says that the workspace is usable, and may stop it then."""
+
+    def __init__(self, folder: Path, stop_there: bool) -> None:
+        super().__init__(daemon=True)
+        self.began = time.monotonic()
+        self.usable_at = self.began
+        self.stopped = False
+        self._folder = folder
+        self._stop_there = stop_there
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.02):
+            try:
+                usable = json.loads((self._folder / "progress.json").read_bytes()).get("usable")
+            except (OSError, ValueError):
+                continue
+            if usable:
+                self.usable_at = time.monotonic()
+                if self._stop_there:
+                    self.stopped = True
+                    subprocess.run(
+                        _agent("stop", self._folder), cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+                    )
+                return
+
+    def finish(self) -> None:
+        self._done.set()
+        self.join()
+
+
+class Dumont:
+    """The engine in the contest."""
+
+    name = "dumont"
+    on_restored = True
+    variants: tuple[Tool, ...] = ()
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._repo = stage.repos / "ours"
+        self._home = stage.repos / "ours-home"
+        self._box = Box(self._home, stage.workspace, stage.store_url)
+        self._first: dict[str, Any] = {}
+
+    def version(self) -> str:
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return f"Dumont {done.stdout.strip()}, AES-256-GCM"
+
+    def reset(self) -> None:
+        clear(self._repo)
+        clear(self._home)
+        self._box = Box(self._home, self._stage.workspace, self._stage.store_url)
+
+    def snapshot(self, label: str) -> Cost:
+        job = self._box.freeze(label, None if label == "first" else "first")
+        if label == "first":
+            self._first = job.result
+        return job.cost
+
+    def restore(self) -> Cost:
+        """On a new box: nothing of the old one's state is there."""
+        (self._home / "state").unlink(missing_ok=True)
+        return self._box.thaw(self._first).cost
+
+    def forget_next(self) -> None:
+        """The state that the restore wrote knows only the first snapshot."""
+
+    def stored(self) -> int:
+        return size_of(self._repo)
+
+
+def _agent(verb: str, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "agents", "job", verb, "--dir", str(folder)]
+
+
+def _last(path: Path) -> str:
+    return path.read_text()[-3000:] if path.exists() else f"no {path.name}"
