@@ -50,6 +50,7 @@ DUMONT_STORE = env.choice("DUMONT_STORE", "filesystem", ("filesystem", "s3"))
 DUMONT_STORE_ROOT = env.folder("DUMONT_STORE_ROOT", DUMONT_STATE / "store")
 DUMONT_STORE_SECRET = hashlib.sha256(f"store:{SECRET_KEY}".encode()).digest()
 DUMONT_STORE_URL_TTL = timedelta(seconds=env.number("DUMONT_STORE_URL_SECONDS", 3600, least=10))
+DUMONT_VERIFY = env.choice("DUMONT_VERIFY", "sampled", ("sampled", "full"))
 # Of the S3 store, what has no default must be set, but only where it is used.
 _unset = None if DUMONT_STORE == "s3" else ""
 DUMONT_S3_BUCKET = env.text("DUMONT_S3_BUCKET", _unset)

@@ -121,8 +121,18 @@ class JobSeen:
 
 @dataclass(frozen=True, slots=True)
 class VerifySeen:
+    """``packs_decoded`` counts those that were ever decoded whole, with what this manifest says of them.
+
+    Sizes in bytes; ``rate_bps`` and ``eta_seconds`` speak of what is read back now.
+    """
+
     packs_done: int
     packs_total: int
+    packs_decoded: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    rate_bps: float = 0.0
+    eta_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Shared by hibernate, which goes on to end the rental, and by snapshot, which is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 from hibernation.domain.backoff import retry_seconds
@@ -119,10 +119,12 @@ def conclude_verify(facts: Facts, reply: Reply, *, proven: Callable[[Facts, Chan
     if not isinstance(reply, VerifySeen):
         raise TypeError(reply)
     if reply.packs_done < reply.packs_total:
-        progress = {"packs_done": reply.packs_done, "packs_total": reply.packs_total}
+        progress = {"phase": "verify", **asdict(reply)}
         return goes_on(facts, Wait(0, "the stored copy is being read back", progress=progress))
-    reason = f"every one of {reply.packs_total} stored packs was read back and is right"
-    changes = (SnapshotVerified(facts.operation.memo.round), Emit(EventType.SNAPSHOT_VERIFIED, reason))
+    count, decoded = reply.packs_total, reply.packs_decoded
+    reason = f"all {count} stored packs are there with the right bytes; {decoded} of them were decoded whole"
+    event = Emit(EventType.SNAPSHOT_VERIFIED, reason, {"packs": count, "packs_decoded": decoded})
+    changes = (SnapshotVerified(facts.operation.memo.round), event)
     return proven(facts, changes)
 
 
