@@ -23,7 +23,8 @@ from xml.sax.saxutils import escape
 from hibernation.snapshots.s3 import S3Config
 from tests.fakes.s3_auth import Account, Asked, Refused, check_payload, check_signature
 
-Fault = Literal["slow down", "drop", "wrong bytes", "cut"]
+# "drop": nothing happens and nobody answers; "lost": it happens and nobody answers; "cut": half the body comes.
+Fault = Literal["slow down", "drop", "lost", "wrong bytes", "cut"]
 _REFUSED_BY_B2 = re.compile(r"x-amz-checksum-|x-amz-sdk-checksum-")
 
 
@@ -174,6 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(refused.status, document.encode(), {"Content-Type": "application/xml"})
 
     def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        if self.fault == "lost":
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

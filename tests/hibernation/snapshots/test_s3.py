@@ -183,6 +183,13 @@ def test_nobody_there_is_named_without_the_secret() -> None:
     assert "the-secret" not in "".join(traceback.format_exception(failure.value))
 
 
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client does not wait between its tries."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
+
+
+@pytest.mark.usefixtures("hurry")
 def test_what_passes_is_tried_again(bucket: Bucket, store: S3Store) -> None:
     bucket.put("k", DATA)
     bucket.faults.extend(["slow down", "drop"])
@@ -190,6 +197,7 @@ def test_what_passes_is_tried_again(bucket: Bucket, store: S3Store) -> None:
     assert bucket.asked == [("GET", "k")] * 3
 
 
+@pytest.mark.usefixtures("hurry")
 def test_what_lasts_is_an_error(bucket: Bucket, store: S3Store) -> None:
     bucket.faults.extend(["slow down"] * 4)
     assert reason(lambda: store.read("k", 0, 4)) == "SlowDown"
