@@ -10,8 +10,11 @@ from rest_framework import serializers
 from hibernation.domain import idle
 from hibernation.models import Event, Instance, Machine, Operation, OperationStep
 from hibernation.services.clock import db_now
+from hibernation.services.storage import Storage, storage_of
 
 MAX_MINUTES = 60 * 24 * 365
+MAX_LINES = 500
+MAX_LINE = 500
 
 
 def minutes(duration: timedelta) -> float | int:
@@ -58,6 +61,32 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
+class WholeNumberField(serializers.IntegerField):
+    """A whole number; neither a text, a truth value nor 3.0 passes for one."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class LinesField(serializers.ListField):
+    """A text as the list of its lines."""
+
+    child = serializers.CharField(allow_blank=True, trim_whitespace=False, max_length=MAX_LINE)
+
+    def to_internal_value(self, data: Any) -> Any:
+        lines = super().to_internal_value(data)
+        if any(not isinstance(line, str) for line in data):
+            raise serializers.ValidationError("Every rule is a text.")
+        if any(line.splitlines() not in ([], [line]) for line in lines):
+            raise serializers.ValidationError("Every rule is one line.")
+        return "\n".join(lines)
+
+    def to_representation(self, value: Any) -> Any:
+        return value.splitlines()
+
+
 class KnownFieldsSerializer(serializers.Serializer[Instance]):
     """Refuses what it does not know: a misspelt wish would otherwise be a wish not made."""
 
@@ -75,6 +104,19 @@ class ConfigSerializer(KnownFieldsSerializer):
     gpu_usage_threshold = StrictFloatField(required=False, min_value=0.01, max_value=100)
     pause_after_minutes = MinutesField(required=False, source="pause_after")
     delete_after_minutes = MinutesField(required=False, source="delete_after")
+    precopy_enabled = StrictBooleanField(required=False)
+    snapshot_interval_minutes = MinutesField(required=False, allow_null=True, source="snapshot_interval")
+    transfer_limit_mbit = WholeNumberField(
+        required=False, allow_null=True, min_value=1, max_value=1_000_000, help_text="Mbit/s; null: no limit"
+    )
+    encryption_enabled = StrictBooleanField(required=False)
+    default_ignore_rules = StrictBooleanField(required=False)
+    ignore_rules = LinesField(
+        required=False, max_length=MAX_LINES, help_text="gitignore syntax, a rule a line"
+    )
+    leave_out_model_cache = StrictBooleanField(required=False)
+    keep_last = WholeNumberField(required=False, min_value=1, max_value=1000)
+    keep_daily = WholeNumberField(required=False, min_value=0, max_value=1000)
 
 
 class WakeSerializer(KnownFieldsSerializer):
@@ -171,6 +213,14 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         )
 
 
+class StorageSerializer(serializers.Serializer[Storage]):
+    """What is in the store: ``bytes`` in ``objects``, for ``snapshots`` that can be restored."""
+
+    bytes = serializers.IntegerField()
+    objects = serializers.IntegerField()
+    snapshots = serializers.IntegerField()
+
+
 class StatusSerializer(serializers.Serializer[Instance]):
     """The guide's status, with freshness, the operation in flight, the machine and why it is (not) idle."""
 
@@ -184,6 +234,7 @@ class StatusSerializer(serializers.Serializer[Instance]):
     operation = serializers.SerializerMethodField()
     machine = serializers.SerializerMethodField()
     snapshot_id = serializers.CharField(source="snapshot.name", default=None)
+    storage = serializers.SerializerMethodField()
     explanation = serializers.SerializerMethodField()
 
     def get_auto_hibernation(self, instance: Instance) -> dict[str, Any]:
@@ -212,6 +263,9 @@ class StatusSerializer(serializers.Serializer[Instance]):
     def get_machine(self, instance: Instance) -> dict[str, Any] | None:
         machine = current_machine(instance)
         return dict(MachineSerializer(machine).data) if machine else None
+
+    def get_storage(self, instance: Instance) -> dict[str, int]:
+        return dict(StorageSerializer(storage_of(instance)).data)
 
     def get_explanation(self, instance: Instance) -> str:
         return explanation(instance)

@@ -1,10 +1,14 @@
 """The API's addresses, without trailing slashes."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from hibernation.api import boxes, heartbeat, store, views
+from hibernation.api import boxes, heartbeat, snapshots, store, views
+from hibernation.models.instance import INSTANCE_ID
+
+SNAPSHOTS = rf"^instances/(?P<instance_id>{INSTANCE_ID})/snapshots"
+SNAPSHOT = rf"{SNAPSHOTS}/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})"
 
 router = SimpleRouter(trailing_slash=False)
 router.register("instances", views.InstanceViewSet, basename="instance")
@@ -16,6 +20,8 @@ urlpatterns = [
     path("agent/snapshots/<str:snapshot>/downloads", boxes.downloads),
     path("store/<path:key>", store.store_object, name="store-object"),
     path("hibernation/stats", views.StatsView.as_view(), name="stats"),
+    re_path(rf"{SNAPSHOTS}$", snapshots.SnapshotsView.as_view()),
+    re_path(rf"{SNAPSHOT}$", snapshots.SnapshotView.as_view()),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("", include(router.urls)),
 ]

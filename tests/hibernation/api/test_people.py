@@ -25,6 +25,15 @@ CONFIG = {
     "gpu_usage_threshold": 5.0,
     "pause_after_minutes": 3,
     "delete_after_minutes": 30,
+    "precopy_enabled": True,
+    "snapshot_interval_minutes": None,
+    "transfer_limit_mbit": None,
+    "encryption_enabled": True,
+    "default_ignore_rules": True,
+    "ignore_rules": [],
+    "leave_out_model_cache": False,
+    "keep_last": 3,
+    "keep_daily": 7,
 }
 ROUTES = [
     ("get", "/api/instances"),
@@ -177,6 +186,11 @@ def test_config_has_the_guides_shape(api: Client) -> None:
         {"pause_after_minutes": 1.5, "auto_hibernation_enabled": False},
         {"gpu_usage_threshold": 100},
         {"delete_after_minutes": 1},
+        {"precopy_enabled": False, "encryption_enabled": False, "default_ignore_rules": False},
+        {"snapshot_interval_minutes": 30, "transfer_limit_mbit": 500},
+        {"snapshot_interval_minutes": None, "transfer_limit_mbit": None},
+        {"ignore_rules": ["*.tmp", "", "  !kept.tmp", "# a remark"], "leave_out_model_cache": True},
+        {"keep_last": 1, "keep_daily": 0},
         {},
     ],
 )
@@ -195,6 +209,15 @@ WRONG = [
     *({"delete_after_minutes": v} for v in (0, False, "30", "nan", 10**30)),
     *({"gpu_usage_threshold": v} for v in (0, -5, 100.1, True, "5", None, [5], 10**400)),
     *({"auto_hibernation_enabled": v} for v in (1, 0, "true", None, [])),
+    *({"snapshot_interval_minutes": v} for v in (0, 0.5, True, "30", [])),
+    *({"transfer_limit_mbit": v} for v in (0, -1, 1.5, True, "5", 10**9)),
+    *({"keep_last": v} for v in (0, -1, 1.0, True, None, "3", 1001)),
+    *({"keep_daily": v} for v in (-1, 1.0, False, None, 1001)),
+    *(
+        {"ignore_rules": v}
+        for v in ("*.tmp", None, [1], [None], ["a\nb"], ["a\u2028b"], ["a\x00"], ["a"] * 501, ["a" * 501])
+    ),
+    *({name: v} for name in ("precopy_enabled", "leave_out_model_cache") for v in (None, 1, "yes")),
     {"pause_minutes": 3},
     {"pause_after_minutes": 5, "nonsense": 1},
     {"\x00": 1},
@@ -277,7 +300,7 @@ def test_hibernate_answers_at_once_with_the_operation(api: Client, world: World)
 def prompt(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """Whoever waits sees the operation run to its end."""
     monkeypatch.setattr(
-        "hibernation.api.views.wait_for", lambda pk, seconds: world.run(Operation.objects.get(pk=pk))
+        "hibernation.api.replies.wait_for", lambda pk, seconds: world.run(Operation.objects.get(pk=pk))
     )
     return world
 
@@ -443,6 +466,7 @@ def test_stats_have_every_key(api: Client) -> None:
         **{s.value: 0 for s in InstanceStatus},
         "running": 1,
         "hibernated": 1,
+        "storage": {"bytes": 0, "objects": 0, "snapshots": 1},
     }
 
 

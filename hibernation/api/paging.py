@@ -1,0 +1,40 @@
+"""Pages of rows, newest first, and what in a request for them makes no sense."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+MAX_ROWS = 500
+_ROW = re.compile("[0-9]{1,18}")
+
+
+class NewestFirst(CursorPagination):
+    ordering = "-pk"
+    page_size = 50
+    page_size_query_param = "limit"
+    max_page_size = MAX_ROWS
+
+    def decode_cursor(self, request: Request) -> Any:
+        """DRF hands the position in a forged cursor to the database as it is."""
+        cursor = super().decode_cursor(request)
+        position = None if cursor is None else cursor.position
+        if position is not None and not _ROW.fullmatch(str(position)):
+            raise ValidationError({"cursor": "This is not a cursor of ours."})
+        return cursor
+
+
+def page_of(rows: QuerySet[Any], request: Request, view: APIView) -> tuple[list[Any], str | None]:
+    """One page of ``rows`` and the address of the next. A ``limit`` that makes no sense is refused, not corrected."""
+    limit = request.query_params.get("limit")
+    if limit is not None and not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_ROWS):
+        raise ValidationError({"limit": f"A whole number from 1 to {MAX_ROWS}."})
+    pages = NewestFirst()
+    found = pages.paginate_queryset(rows, request, view=view) or []
+    return list(found), pages.get_next_link()

@@ -1,0 +1,56 @@
+"""Who asks, how often, and the answer to an order: the operation, or what it came to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from hibernation.api.serializers import OperationSerializer, contract_number
+from hibernation.api.waiting import wait_for
+from hibernation.domain.states import OperationState
+from hibernation.models import Operation
+
+WAIT = OpenApiParameter("wait", OpenApiTypes.FLOAT, description="Seconds to wait for the end, at most 300.")
+KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
+
+
+def actor_of(request: Request) -> str:
+    return f"user:{request.user.get_username()}"
+
+
+def key_of(request: Request) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (1 <= len(key) <= 128 and key.isascii() and key.isprintable()):
+        raise ValidationError({"Idempotency-Key": "1 to 128 printable characters."})
+    return key
+
+
+def operation_reply(operation: Operation, seconds: float) -> Response:
+    """202 with the operation; the guide's 200 when asked to wait and it succeeded meanwhile."""
+    if seconds > 0:
+        operation = wait_for(operation.pk, seconds)
+    if operation.state == OperationState.SUCCEEDED:
+        return Response(_guide_reply(operation))
+    if operation.state in (OperationState.FAILED, OperationState.CANCELLED):
+        error = {"code": operation.error_code, "message": operation.error}
+        return Response({"success": False, "error": error, "operation": operation.pk}, status=409)
+    location = {"Location": f"/api/operations/{operation.pk}"}
+    return Response(OperationSerializer(operation).data, status=202, headers=location)
+
+
+def _guide_reply(operation: Operation) -> dict[str, Any]:
+    machine = operation.machine
+    if operation.kind != "wake" or machine is None:
+        return dict(operation.result)
+    return {
+        **operation.result,
+        "instance_id": operation.instance_id,
+        "vast_instance_id": contract_number(machine),
+        "ssh_host": machine.ssh_host,
+        "ssh_port": machine.ssh_port,
+    }
