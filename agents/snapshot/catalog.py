@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agents.snapshot.format import HOLE, ChunkRow, FileRow, PackRow
+from agents.snapshot.format import HOLE, ChunkRow, FileRow, Manifest, PackRow
 from agents.snapshot.format import Ref as RowRef
 
 
@@ -85,48 +85,98 @@ class Catalog:
             for piece, offset, length in chunk.pieces:
                 self._pieces.setdefault(piece, (chunk, offset, length))
 
-    def add_files(self, files: Iterable[FrozenFile]) -> None:
-        """Learn the small files of an earlier snapshot."""
+    def add_known(self, known: Known, files: Iterable[FileRow]) -> None:
+        """Learn the chunks and small files of an earlier snapshot."""
+        for pack in known.packs:
+            self.add_pack(pack)
         for file in files:
-            if file.hash and file.refs:
-                self._pieces.setdefault(file.hash, file.refs[0])
+            if file.hash and len(file.refs) == 1 and file.refs[0][0] != HOLE:
+                chunk, offset, length = file.refs[0]
+                self._pieces.setdefault(file.hash, (known.chunks[chunk], offset, length))
+
+
+class Kept(NamedTuple):
+    """A file of an earlier snapshot, as its manifest has it, with the ctime (0: unknown) and inode it then had."""
+
+    row: FileRow
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(slots=True)
+class Known:
+    """The packs and chunks of an earlier snapshot, by their numbers in its manifest."""
+
+    packs: list[Pack] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+
+
+def known_packs(manifest: Manifest) -> Known:
+    known = Known([Pack(row.tier, row.key, row.size, row.sha256) for row in manifest.packs])
+    for row in manifest.chunks:
+        pack = known.packs[row.pack]
+        chunk = Chunk(row.id, row.length, row.codec, row.stored, row.offset, pack)
+        pack.chunks.append(chunk)
+        known.chunks.append(chunk)
+    return known
 
 
 @dataclass(slots=True)
 class Table:
-    """Files in the rows of a manifest: chunks and packs numbered in order of first use, unused ones left out."""
+    """Files, sorted by path, with what a manifest says of them. Chunks and packs that nobody uses are left out."""
 
     packs: list[PackRow] = field(default_factory=list)
     chunks: list[ChunkRow] = field(default_factory=list)
-    files: list[FileRow] = field(default_factory=list)
-    used: list[Pack] = field(default_factory=list)
+    files: list[Kept] = field(default_factory=list)
 
 
-def tabulate(files: Iterable[FrozenFile]) -> Table:
-    """Every chunk must be stored by now: its pack has a key."""
-    table = Table()
-    pack_numbers: dict[Pack, int] = {}
-    chunk_numbers: dict[Chunk, int] = {}
+def tabulate(known: Known, kept: Iterable[Kept], fresh: Iterable[FrozenFile]) -> Table:
+    """The table of ``kept`` files, which refer to ``known`` chunks by number, and of ``fresh`` ones.
 
-    def number(chunk: Chunk | None) -> int:
-        if chunk is None:
-            return HOLE
-        if chunk not in chunk_numbers:
-            pack = chunk.pack
-            if pack is None or not pack.key:
-                raise RuntimeError(f"chunk {chunk.id} was never stored")
-            if pack not in pack_numbers:
-                pack_numbers[pack] = len(table.packs)
-                table.packs.append(PackRow(pack.key, pack.size, pack.sha256, pack.tier))
-                table.used.append(pack)
-            chunk_numbers[chunk] = len(table.chunks)
-            place = (pack_numbers[pack], chunk.offset, chunk.stored, chunk.length, chunk.codec)
-            table.chunks.append(ChunkRow(chunk.id, *place))
-        return chunk_numbers[chunk]
+    Every chunk must be stored by now: its pack has a key. Rows that need no new numbers are taken over as they are.
+    """
+    files, fresh = list(kept), list(fresh)
+    used = {ref[0] for file in files for ref in file.row.refs}
+    chunks = [chunk for number, chunk in enumerate(known.chunks) if number in used]
+    numbers = {chunk.id: number for number, chunk in enumerate(chunks)}
+    if len(numbers) != len(known.chunks):
+        moved = {number: numbers.get(chunk.id, HOLE) for number, chunk in enumerate(known.chunks)}
+        moved[HOLE] = HOLE
+        files = [file._replace(row=_renumbered(file.row, moved)) for file in files]
+    if fresh:
+        files += [_numbered(file, numbers, chunks) for file in fresh]
+        files.sort(key=lambda file: file.row.path)
+    packs, rows = _number_packs(chunks)
+    return Table(packs, rows, files)
 
-    for file in files:
-        refs: tuple[RowRef, ...] = tuple(
-            (number(chunk), offset, length) for chunk, offset, length in file.refs
-        )
-        table.files.append(FileRow(*file[:7], refs, file.xattrs))
-    return table
+
+def _renumbered(row: FileRow, moved: dict[int, int]) -> FileRow:
+    return row._replace(refs=tuple((moved[chunk], offset, length) for chunk, offset, length in row.refs))
+
+
+def _numbered(file: FrozenFile, numbers: dict[str, int], chunks: list[Chunk]) -> Kept:
+    """Two chunks with the same bytes, stored by chance, become one: the first."""
+    refs: list[RowRef] = []
+    for chunk, offset, length in file.refs:
+        number = HOLE
+        if chunk is not None:
+            number = numbers.setdefault(chunk.id, len(chunks))
+            if number == len(chunks):
+                chunks.append(chunk)
+        refs.append((number, offset, length))
+    return Kept(FileRow(*file[:7], tuple(refs), file.xattrs), file.ctime_ns, file.inode)
+
+
+def _number_packs(chunks: Iterable[Chunk]) -> tuple[list[PackRow], list[ChunkRow]]:
+    numbers: dict[Pack, int] = {}
+    packs: list[PackRow] = []
+    rows: list[ChunkRow] = []
+    for chunk in chunks:
+        pack = chunk.pack
+        if pack is None or not pack.key:
+            raise RuntimeError(f"chunk {chunk.id} was never stored")
+        number = numbers.setdefault(pack, len(packs))
+        if number == len(packs):
+            packs.append(PackRow(pack.key, pack.size, pack.sha256, 1 if pack.tier else 0))
+        rows.append(ChunkRow(chunk.id, number, chunk.offset, chunk.stored, chunk.length, chunk.codec))
+    return packs, rows

@@ -16,7 +16,7 @@ def dirty(workspace: str, state_file: Path) -> dict[str, Any]:
     state = load_state(state_file)
     if state is None:
         return {"dirty": True, "changed": 0, "sample": ["no usable state file"]}
-    tree = walk(workspace, state.exclude)
+    tree = walk(workspace, state.book, count_left_out=False)
     changed = differences(state, tree)
     if tree.unreadable:
         changed += [path for path, why in tree.skipped if why.startswith("unreadable")]

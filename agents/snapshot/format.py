@@ -1,14 +1,17 @@
 """Snapshot format v2: its sizes, its ids and the rows of a manifest, a snapshot's table of contents.
 
 Used on the machine and by the control plane alike; it touches no file and no network. ``docs/snapshot-format.md``
-says the same for people. The rows are named tuples because on disk they are JSON arrays, by the 100,000.
+says the same for people. The rows are named tuples because on disk they are JSON arrays, by the 100,000; the bounds
+in their types are checked while a manifest is read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta
 
 FORMAT = 2
 SMALL_LIMIT = 1 << 20
@@ -19,89 +22,138 @@ PACK = 32 << 20
 MAX_PACK = PACK + CELL + (1 << 20)
 MAX_MANIFEST_STORED = 128 << 20
 MAX_MANIFEST = 768 << 20
+MAX_DEPTH = 1000
+MAX_NAME = 255
+MAX_TARGET = 4095
 STAGING = ".dumont-thaw"
 """Where a thaw lets big files grow, in the workspace's own file system. Never part of a snapshot."""
 HOLE = -1
 """In place of a chunk's index: this run of the file was never written and reads as zeros."""
 
-Ref = tuple[int, int, int]
+_MAX_ROWS = 20_000_000
+Text = Annotated[str, Meta(max_length=4096)]
+Path = Annotated[str, Meta(max_length=65_536)]
+Digest = Annotated[str, Meta(max_length=64)]
+Index = Annotated[int, Meta(ge=0, le=_MAX_ROWS)]
+Size = Annotated[int, Meta(ge=0, le=1 << 62)]
+Mode = Annotated[int, Meta(ge=0, le=0o7777)]
+Owner = Annotated[int, Meta(ge=0, le=1 << 32)]
+Time = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Stored = Annotated[int, Meta(ge=0, le=MAX_PACK)]
+Xattrs = Annotated[
+    dict[Annotated[str, Meta(max_length=255)], Annotated[str, Meta(max_length=2 * 65_536)]],
+    Meta(max_length=1000),
+]
+"""Names and values in hex of ``user.*`` attributes."""
+
+Ref = tuple[
+    Annotated[int, Meta(ge=HOLE, le=_MAX_ROWS)],
+    Annotated[int, Meta(ge=0, le=CELL)],
+    Annotated[int, Meta(ge=1, le=1 << 62)],
+]
 """``(index of the chunk or HOLE, offset inside the decoded chunk, length)``, in the order of the file."""
+Refs = Annotated[tuple[Ref, ...], Meta(max_length=_MAX_ROWS)]
 
 
 class PackRow(NamedTuple):
     """One stored object. ``sha256`` and ``size`` are of the stored bytes; tier 0 is needed before work can start."""
 
-    key: str
-    size: int
-    sha256: str
-    tier: int
+    key: Text
+    size: Annotated[int, Meta(ge=1, le=MAX_PACK)]
+    sha256: Digest
+    tier: Literal[0, 1]
 
 
 class ChunkRow(NamedTuple):
     """``stored`` bytes at ``offset`` of a pack, which decode to ``length`` bytes whose keyed BLAKE3 is ``id``."""
 
-    id: str
-    pack: int
-    offset: int
-    stored: int
-    length: int
-    codec: int
+    id: Digest
+    pack: Index
+    offset: Stored
+    stored: Annotated[int, Meta(ge=1, le=MAX_PACK)]
+    length: Annotated[int, Meta(ge=1, le=CELL)]
+    codec: Annotated[int, Meta(ge=0, le=255)]
 
 
 class FileRow(NamedTuple):
     """A regular file. ``hash`` is the keyed BLAKE3 of a bundled file, '' for one on the grid (its chunks say it)."""
 
-    path: str
-    mode: int
-    uid: int
-    gid: int
-    mtime_ns: int
-    size: int
-    hash: str
-    refs: tuple[Ref, ...]
-    xattrs: dict[str, str]
+    path: Path
+    mode: Mode
+    uid: Owner
+    gid: Owner
+    mtime_ns: Time
+    size: Size
+    hash: Digest
+    refs: Refs
+    xattrs: Xattrs
 
 
 class DirRow(NamedTuple):
-    path: str
-    mode: int
-    uid: int
-    gid: int
-    mtime_ns: int
-    xattrs: dict[str, str]
+    path: Path
+    mode: Mode
+    uid: Owner
+    gid: Owner
+    mtime_ns: Time
+    xattrs: Xattrs
 
 
 class SymlinkRow(NamedTuple):
-    path: str
-    target: str
-    uid: int
-    gid: int
-    mtime_ns: int
+    path: Path
+    target: Annotated[str, Meta(min_length=1, max_length=2 * MAX_TARGET)]
+    uid: Owner
+    gid: Owner
+    mtime_ns: Time
 
 
 class HardlinkRow(NamedTuple):
     """A second name of the file at ``target``, which is a path of the same manifest."""
 
-    path: str
-    target: str
+    path: Path
+    target: Path
+
+
+class LeftOutRow(NamedTuple):
+    """What a rule kept out of the snapshot: an entry, and for a directory all that lies below it."""
+
+    path: Path
+    rule: Text
+    files: Size
+    bytes: Size
+
+
+class FetchRow(NamedTuple):
+    """One revision of a model or data set whose bytes were left out, to be fetched again from its hub.
+
+    ``path`` is the cache folder that it lies in, ``files`` are the names that were there, ``bytes`` their size.
+    """
+
+    kind: Literal["model", "dataset"]
+    repo: Text
+    revision: Text
+    path: Path
+    files: Annotated[tuple[Text, ...], Meta(max_length=10_000)]
+    bytes: Size
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Everything about one snapshot but the bytes. No slots: ``chunk_files`` is computed once and kept."""
 
-    snapshot: str
-    parent: str | None
-    created_at: str
-    packs: list[PackRow]
-    chunks: list[ChunkRow]
-    files: list[FileRow]
-    dirs: list[DirRow]
-    symlinks: list[SymlinkRow]
-    hardlinks: list[HardlinkRow]
-    skipped: list[tuple[str, str]]
-    changed_while_read: list[str]
-    unreadable_total: int
+    snapshot: Text
+    parent: Text | None
+    created_at: Text
+    packs: Annotated[list[PackRow], Meta(max_length=_MAX_ROWS)]
+    chunks: Annotated[list[ChunkRow], Meta(max_length=_MAX_ROWS)]
+    files: Annotated[list[FileRow], Meta(max_length=_MAX_ROWS)]
+    dirs: Annotated[list[DirRow], Meta(max_length=_MAX_ROWS)]
+    symlinks: Annotated[list[SymlinkRow], Meta(max_length=_MAX_ROWS)]
+    hardlinks: Annotated[list[HardlinkRow], Meta(max_length=_MAX_ROWS)]
+    skipped: Annotated[list[tuple[Path, Text]], Meta(max_length=_MAX_ROWS)]
+    changed_while_read: Annotated[list[Path], Meta(max_length=_MAX_ROWS)]
+    unreadable_total: Size
+    left_out: Annotated[list[LeftOutRow], Meta(max_length=_MAX_ROWS)] = field(default_factory=list)
+    to_fetch: Annotated[list[FetchRow], Meta(max_length=_MAX_ROWS)] = field(default_factory=list)
 
     @cached_property
     def chunk_files(self) -> dict[int, list[tuple[FileRow, int, int]]]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agents.snapshot.catalog import Catalog, FrozenFile, Pack, Table, tabulate
+from agents.snapshot.catalog import Catalog, FrozenFile, Kept, Known, Pack, Table, known_packs, tabulate
 from agents.snapshot.errors import SnapshotError
-from agents.snapshot.format import BUNDLE, SMALL_LIMIT, HardlinkRow, Manifest
-from agents.snapshot.journal import Journal, pack_fact, packs_of
-from agents.snapshot.manifest import pack_manifest
+from agents.snapshot.format import BUNDLE, SMALL_LIMIT, HardlinkRow, LeftOutRow, Manifest
+from agents.snapshot.journal import Journal, journal_path, open_packs_journal, pack_fact, packs_of
+from agents.snapshot.manifest import compress_manifest, count, encode_manifest, seal_manifest
 from agents.snapshot.packer import Packer
 from agents.snapshot.pipeline import run_all
 from agents.snapshot.progress import Progress, utc_now
 from agents.snapshot.reader import Reader
+from agents.snapshot.rules import RuleBook
 from agents.snapshot.spec import FreezeSpec
-from agents.snapshot.state import State, is_unchanged, load_state, save_state
+from agents.snapshot.state import State, load_state, save_state
 from agents.snapshot.transfer import Transfer
 from agents.snapshot.walk import Found, Tree, own_paths, walk
 
+MOST_READERS = 6
+"""Each holds a chunk, its encoded and its sealed bytes: up to 32 MiB. Two or three fill any network."""
 _REPORTED = 200
 
 
@@ -37,41 +40,42 @@ class _Work:
     catalog: Catalog
     frozen_at: str
     tree: Tree
-    files: list[FrozenFile]
+    known: Known
+    kept: list[Kept]
+    fresh: list[FrozenFile]
     hardlinks: list[HardlinkRow]
     changed: list[str]
+    new_packs: set[str] = field(default_factory=set)
 
 
 def freeze(spec: FreezeSpec, job_dir: Path, progress: Progress, transfer: Transfer) -> dict[str, Any]:
     """Store the workspace and return the job's result. The state file is replaced once the manifest is stored.
 
-    Safe to repeat: packs that an earlier run of the same job stored are in its journal and are not sent again.
+    Safe to repeat: packs that an earlier freeze since the same parent stored are in the journal beside the state
+    file, and are not sent again.
     Raises ``SnapshotError`` or ``OSError``; the workspace is never written to.
     """
     if not os.path.isdir(spec.workspace):
         raise SnapshotError("workspace_missing", f"{spec.workspace} is not a directory")
     progress.set(phase="walk")
+    progress.follow(lambda: transfer.moved)
     frozen_at = utc_now()
-    exclude = [*spec.exclude, *own_paths(spec.workspace, job_dir, spec.state_file, spec.token_file)]
-    tree = walk(spec.workspace, exclude)
-    journal = Journal(job_dir / "journal")
+    own = own_paths(
+        spec.workspace, job_dir, spec.state_file, journal_path(spec.state_file), spec.token_file
+    )
+    book = RuleBook(spec.ignore, own, spec.leave_out_model_cache)
+    tree = walk(spec.workspace, book)
+    journal = open_packs_journal(spec)
     try:
-        work = _Work(spec, progress, transfer, journal, Catalog(), frozen_at, tree, [], [], [])
+        work = _Work(spec, progress, transfer, journal, Catalog(), frozen_at, tree, Known(), [], [], [], [])
         fresh = _split(work, _trusted_state(work))
         _store(work, fresh)
         manifest, table = _manifest(work)
-        reference = _store_manifest(work, manifest)
-        save_state(
-            spec.state_file,
-            snapshot=spec.snapshot,
-            keys=spec.keys,
-            exclude=exclude,
-            files=work.files,
-            dirs=tree.dirs,
-            symlinks=tree.symlinks,
-            hardlinks=work.hardlinks,
-        )
-        return _result(work, manifest, table, reference)
+        raw = encode_manifest(manifest)
+        frame = compress_manifest(raw)
+        reference = _store_manifest(work, frame, spec.keys.name(raw))
+        save_state(spec.state_file, frame, table.files, book, spec.keys)
+        return _result(work, manifest, reference)
     finally:
         journal.close()
 
@@ -79,28 +83,27 @@ def freeze(spec: FreezeSpec, job_dir: Path, progress: Progress, transfer: Transf
 def _trusted_state(work: _Work) -> State | None:
     """Only the state of the parent is trusted: the packs of another snapshot may have been deleted meanwhile."""
     state = load_state(work.spec.state_file, work.spec.keys)
-    if state is None or state.snapshot != work.spec.parent:
+    if state is None or state.manifest.snapshot != work.spec.parent:
         return None
-    for pack in state.packs:
-        work.catalog.add_pack(pack)
-    work.catalog.add_files(state.files.values())
+    work.known = known_packs(state.manifest)
     return state
 
 
 def _split(work: _Work, state: State | None) -> list[Found]:
     """Take over the files that nobody touched since the parent; return those that must be read."""
-    known = state.files if state else {}
     fresh = []
     for found in work.tree.files:
-        before = known.get(found.path)
-        if before is not None and is_unchanged(before, found):
-            work.files.append(before)
-        else:
+        kept = state.unchanged(found) if state else None
+        if kept is None:
             fresh.append(found)
+        else:
+            work.kept.append(kept)
+    if state and fresh:
+        work.catalog.add_known(work.known, state.manifest.files)
     work.progress.set(
         phase="upload",
         files_total=len(work.tree.files),
-        files_done=len(work.files),
+        files_done=len(work.kept),
         bytes_total=sum(found.stat.st_size for found in fresh),
     )
     return fresh
@@ -109,10 +112,12 @@ def _split(work: _Work, state: State | None) -> list[Found]:
 def _store(work: _Work, fresh: list[Found]) -> None:
     for pack in packs_of(work.journal):
         work.catalog.add_pack(pack)
-    packer = Packer(lambda pack: _upload(work, pack))
+        work.new_packs.add(pack.key)
+    readers = min(max(2, os.cpu_count() or 1), MOST_READERS)
+    packer = Packer(lambda pack: _upload(work, pack), lambda: work.transfer.moved, readers)
     reader = Reader(work.spec.workspace, work.spec.keys, work.catalog, packer, work.progress)
     try:
-        run_all(_tasks(reader, fresh), max(2, os.cpu_count() or 1))
+        run_all(_tasks(reader, fresh), readers)
     except BaseException:
         packer.abandon()
         raise
@@ -120,8 +125,7 @@ def _store(work: _Work, fresh: list[Found]) -> None:
         reader.close()
     packer.finish()
     outcome = reader.outcome
-    stored = {file.path: file for file in outcome.files}
-    work.files = sorted([*work.files, *stored.values()], key=lambda file: file.path)
+    work.fresh = list({file.path: file for file in outcome.files}.values())
     work.changed = sorted(set(outcome.changed))
     unreadable = dict(outcome.unreadable)
     work.tree.skipped += unreadable.items()
@@ -131,9 +135,10 @@ def _store(work: _Work, fresh: list[Found]) -> None:
 
 def _keep_whole_links(work: _Work) -> None:
     """Drop the further names of a file that could not be stored: they would point at nothing."""
-    stored = {file.path for file in work.files}
-    work.hardlinks = [link for link in work.tree.hardlinks if link.target in stored]
-    work.changed += [link.path for link in work.tree.hardlinks if link.target not in stored]
+    if work.tree.hardlinks:
+        stored = {file.row.path for file in work.kept} | {file.path for file in work.fresh}
+        work.hardlinks = [link for link in work.tree.hardlinks if link.target in stored]
+        work.changed += [link.path for link in work.tree.hardlinks if link.target not in stored]
 
 
 def _tasks(reader: Reader, fresh: list[Found]) -> Iterator[Callable[[], None]]:
@@ -162,43 +167,51 @@ def _upload(work: _Work, pack: Pack) -> None:
     pack.sha256 = digest.hexdigest()
     pack.key = work.transfer.upload("pack", pack.tier, pack.parts, pack.size, pack.sha256)
     work.journal.append(pack_fact(pack))
+    work.new_packs.add(pack.key)
+    work.progress.add(size=sum(chunk.length for chunk in pack.chunks))
 
 
 def _manifest(work: _Work) -> tuple[Manifest, Table]:
     work.progress.set(phase="manifest")
-    table = tabulate(work.files)
+    table = tabulate(work.known, work.kept, work.fresh)
     manifest = Manifest(
         snapshot=work.spec.snapshot,
         parent=work.spec.parent,
         created_at=work.frozen_at,
         packs=table.packs,
         chunks=table.chunks,
-        files=table.files,
+        files=[file.row for file in table.files],
         dirs=sorted(work.tree.dirs),
         symlinks=sorted(work.tree.symlinks),
         hardlinks=work.hardlinks,
         skipped=sorted(work.tree.skipped),
         changed_while_read=work.changed,
         unreadable_total=work.tree.unreadable,
+        left_out=_biggest(work.tree.left_out),
+        to_fetch=work.tree.to_fetch,
     )
     return manifest, table
 
 
-def _store_manifest(work: _Work, manifest: Manifest) -> dict[str, Any]:
-    stored, name = pack_manifest(manifest, work.spec.keys)
+def _biggest(rows: list[LeftOutRow]) -> list[LeftOutRow]:
+    return sorted(rows, key=lambda row: (-row.bytes, row.path))[:_REPORTED]
+
+
+def _store_manifest(work: _Work, frame: bytes, name: str) -> dict[str, Any]:
+    stored = seal_manifest(frame, work.spec.keys)
     sha256 = hashlib.sha256(stored).hexdigest()
     key = work.transfer.upload("manifest", 0, [stored], len(stored), sha256)
     return {"key": key, "size": len(stored), "sha256": sha256, "id": name}
 
 
-def _result(work: _Work, manifest: Manifest, table: Table, reference: dict[str, Any]) -> dict[str, Any]:
-    known = {pack.key for pack in packs_of(work.journal)}
-    new = [pack for pack in manifest.packs if pack.key in known]
+def _result(work: _Work, manifest: Manifest, reference: dict[str, Any]) -> dict[str, Any]:
+    new = [pack for pack in manifest.packs if pack.key in work.new_packs]
+    files, size = count(manifest)
     return {
         "snapshot": manifest.snapshot,
         "manifest": reference,
-        "files": len(manifest.files) + len(manifest.hardlinks),
-        "bytes_logical": sum(file.size for file in manifest.files),
+        "files": files,
+        "bytes_logical": size,
         "bytes_stored_new": sum(pack.size for pack in new) + reference["size"],
         "packs_new": [{"key": pack.key, "size": pack.size, "sha256": pack.sha256} for pack in new],
         "skipped": [{"path": path, "why": why} for path, why in manifest.skipped[:_REPORTED]],
@@ -206,5 +219,11 @@ def _result(work: _Work, manifest: Manifest, table: Table, reference: dict[str, 
         "unreadable_total": manifest.unreadable_total,
         "changed_while_read": manifest.changed_while_read[:_REPORTED],
         "changed_total": len(manifest.changed_while_read),
+        "left_out": [row._asdict() for row in manifest.left_out],
+        "left_out_total": len(work.tree.left_out),
+        "left_out_files": sum(row.files for row in work.tree.left_out),
+        "left_out_bytes": sum(row.bytes for row in work.tree.left_out),
+        "left_out_counted": work.tree.is_counted,
+        "to_fetch": [row._asdict() for row in manifest.to_fetch[:_REPORTED]],
         "frozen_at": manifest.created_at,
     }

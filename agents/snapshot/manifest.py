@@ -4,40 +4,54 @@ or a reference outside its chunk is refused by name before anyone acts on it.
 
 from __future__ import annotations
 
-import json
+import base64
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import msgspec
 
 from agents.snapshot.cipher import MANIFEST, Keys
 from agents.snapshot.codec import CODECS, unzstd, zstd
 from agents.snapshot.errors import ManifestInvalid
 from agents.snapshot.format import (
-    CELL,
     FORMAT,
     HOLE,
+    MAX_DEPTH,
     MAX_MANIFEST,
-    MAX_PACK,
+    MAX_NAME,
+    MAX_TARGET,
     STAGING,
-    ChunkRow,
-    DirRow,
-    FileRow,
-    HardlinkRow,
     Manifest,
-    PackRow,
-    Ref,
-    SymlinkRow,
 )
 
-_MAX_SIZE = 1 << 62
-_MAX_TIME = 1 << 63
-_MAX_ID = 1 << 32
-_HEX = frozenset("0123456789abcdef")
+_HEAD = re.compile(rb'\{"format":(\d{1,9}),')
+_HEX = re.compile(r"[0-9a-f]*\Z")
+_NUL = b"\\u0000"
+_BAD_NAMES = frozenset({"", ".", ".."})
+_FIELDS = tuple(Manifest.__dataclass_fields__)
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Manifest)
 
 
-def pack_manifest(manifest: Manifest, keys: Keys) -> tuple[bytes | bytearray, str]:
-    """``(stored bytes, id)``. JSON in ASCII: a name that is not UTF-8 travels as lone surrogates."""
-    rows = {name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}
-    raw = json.dumps({"format": FORMAT, **rows}, separators=(",", ":")).encode()
-    return keys.seal(zstd(raw), MANIFEST), keys.name(raw)
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as JSON in its one canonical form. A text that is not UTF-8 travels as NUL and base64."""
+    document: dict[str, Any] = {"format": FORMAT} | {name: getattr(manifest, name) for name in _FIELDS}
+    try:
+        return _encoder.encode(document)
+    except UnicodeEncodeError:
+        return _encoder.encode({name: _mapped(value, _escape, _is_odd) for name, value in document.items()})
+
+
+def compress_manifest(raw: bytes) -> bytes:
+    """What is sealed and stored, for an encoded manifest."""
+    return zstd(raw, level=1)
+
+
+def seal_manifest(frame: bytes, keys: Keys) -> bytes | bytearray:
+    """The stored bytes of a compressed manifest."""
+    return keys.seal(frame, MANIFEST)
 
 
 def unpack_manifest(stored: bytes, keys: Keys, expected_id: str) -> Manifest:
@@ -48,152 +62,104 @@ def unpack_manifest(stored: bytes, keys: Keys, expected_id: str) -> Manifest:
     return parse_manifest(raw)
 
 
-def parse_manifest(raw: bytes) -> Manifest:
-    """The manifest in ``raw``, every row checked except that the references add up: see ``check_refs``."""
+def decode_manifest(raw: bytes) -> Manifest:
+    """The rows in ``raw``, of the right shapes and within their bounds, and not checked any further."""
+    head = _HEAD.match(raw)
+    if head is None:
+        raise ManifestInvalid("this is no manifest")
+    if int(head[1]) != FORMAT:
+        raise ManifestInvalid(f"format {int(head[1])} is not {FORMAT}")
     try:
-        document = json.loads(raw)
+        manifest = _decoder.decode(raw)
+        if _NUL in raw:
+            rows = {name: _mapped(getattr(manifest, name), _unescape, _is_escaped) for name in _FIELDS}
+            manifest = Manifest(**rows)
     except (ValueError, RecursionError) as error:
-        raise ManifestInvalid(f"the manifest is not JSON: {error}") from error
-    _want(isinstance(document, dict), "the manifest is not an object")
-    _want(document.get("format") == FORMAT, f"format {document.get('format')!r} is not {FORMAT}")
-    manifest = _manifest(document)
+        raise ManifestInvalid(f"the manifest cannot be read: {error}") from error
+    return manifest
+
+
+def parse_manifest(raw: bytes) -> Manifest:
+    """The manifest in ``raw``, every row checked except that the references add up: see ``check_refs``.
+
+    Only the canonical form is taken: no two readers can see two things in it, whatever they make of a key that
+    stands there twice.
+    """
+    manifest = decode_manifest(raw)
     _check_paths(manifest)
+    _check_digests(manifest)
+    _check_details(manifest)
+    _want(encode_manifest(manifest) == raw, "the manifest is not in canonical form")
     return manifest
 
 
 def check_refs(manifest: Manifest) -> None:
-    """Every chunk lies inside its pack, every reference inside its chunk, and they cover each file exactly."""
-    for chunk in manifest.chunks:
-        _want(
-            chunk.pack < len(manifest.packs), f"chunk {chunk.id} names pack {chunk.pack}, which is not listed"
-        )
-        pack = manifest.packs[chunk.pack]
-        _want(chunk.offset + chunk.stored <= pack.size, f"chunk {chunk.id} lies outside pack {pack.key}")
+    """Every chunk lies alone inside its pack, every reference inside its chunk, and they cover each file exactly."""
+    _check_chunks(manifest)
     lengths = [chunk.length for chunk in manifest.chunks]
     for file in manifest.files:
-        for chunk_index, offset, length in file.refs:
-            inside = chunk_index == HOLE or (
-                chunk_index < len(lengths) and offset + length <= lengths[chunk_index]
-            )
-            _want(inside, f"{file.path!r} refers outside its chunk")
-        covered = sum(ref[2] for ref in file.refs)
-        _want(covered == file.size, f"{file.path!r} has {file.size} bytes, its chunks cover {covered}")
+        covered = 0
+        for chunk, offset, length in file.refs:
+            if chunk != HOLE and (chunk >= len(lengths) or offset + length > lengths[chunk]):
+                raise ManifestInvalid(f"{file.path!r} refers outside its chunk")
+            covered += length
+        if covered != file.size:
+            raise ManifestInvalid(f"{file.path!r} has {file.size} bytes, its chunks cover {covered}")
 
 
-def _manifest(document: dict[str, Any]) -> Manifest:
-    parent = document.get("parent")
-    return Manifest(
-        snapshot=_text(document.get("snapshot"), "snapshot"),
-        parent=None if parent is None else _text(parent, "parent"),
-        created_at=_text(document.get("created_at"), "created_at"),
-        packs=[_pack(row) for row in _rows(document, "packs", 4)],
-        chunks=[_chunk(row) for row in _rows(document, "chunks", 6)],
-        files=[_file(row) for row in _rows(document, "files", 9)],
-        dirs=[_dir(row) for row in _rows(document, "dirs", 6)],
-        symlinks=[_symlink(row) for row in _rows(document, "symlinks", 5)],
-        hardlinks=[
-            HardlinkRow(_text(row[0], "hard link"), _text(row[1], "hard link"))
-            for row in _rows(document, "hardlinks", 2)
-        ],
-        skipped=[
-            (_text(row[0], "skipped"), _text(row[1], "skipped")) for row in _rows(document, "skipped", 2)
-        ],
-        changed_while_read=[_text(path, "changed") for path in _list(document, "changed_while_read")],
-        unreadable_total=_number(document.get("unreadable_total"), _MAX_SIZE, "unreadable_total"),
-    )
+def check_size(manifest: Manifest, files: int, size: int) -> None:
+    """It holds as many files and bytes as its freeze reported: a table that claims more fills no disk."""
+    found = count(manifest)
+    _want(found == (files, size), f"it holds {found[0]} files of {found[1]} bytes, not {files} of {size}")
 
 
-def _pack(row: list[Any]) -> PackRow:
-    key = _text(row[0], "pack key")
-    what = f"pack {key}"
-    return PackRow(key, _number(row[1], MAX_PACK, what), _digest(row[2], what), _number(row[3], 1, what))
+def count(manifest: Manifest) -> tuple[int, int]:
+    """``(files, bytes)`` as a freeze reports them: hard links count as files, their bytes count once."""
+    return len(manifest.files) + len(manifest.hardlinks), sum(file.size for file in manifest.files)
 
 
-def _chunk(row: list[Any]) -> ChunkRow:
-    name = _digest(row[0], "chunk id")
-    what = f"chunk {name}"
-    chunk = ChunkRow(
-        name,
-        _number(row[1], _MAX_ID, what),
-        _number(row[2], MAX_PACK, what),
-        _number(row[3], MAX_PACK, what),
-        _number(row[4], CELL, what),
-        _number(row[5], 255, what),
-    )
-    _want(chunk.codec in CODECS, f"{what} has the unknown codec {chunk.codec}")
-    return chunk
-
-
-def _file(row: list[Any]) -> FileRow:
-    path = _text(row[0], "file")
-    what = f"file {path!r}"
-    digest = row[6]
-    return FileRow(
-        path,
-        *_meta(row, what),
-        _number(row[5], _MAX_SIZE, what),
-        "" if digest == "" else _digest(digest, what),
-        _refs(row[7], what),
-        _xattrs(row[8], what),
-    )
-
-
-def _refs(value: Any, what: str) -> tuple[Ref, ...]:
-    _want(isinstance(value, list), f"{what}: references are not a list")
-    refs = []
-    for ref in value:
-        good = isinstance(ref, list) and len(ref) == 3 and all(type(number) is int for number in ref)
-        _want(good and ref[0] >= HOLE and ref[1] >= 0 and 0 < ref[2] <= _MAX_SIZE, f"{what}: bad reference")
-        refs.append((ref[0], ref[1], ref[2]))
-    return tuple(refs)
-
-
-def _dir(row: list[Any]) -> DirRow:
-    path = _text(row[0], "directory")
-    return DirRow(path, *_meta(row, f"directory {path!r}"), _xattrs(row[5], f"directory {path!r}"))
-
-
-def _symlink(row: list[Any]) -> SymlinkRow:
-    path, target = _text(row[0], "symlink"), _text(row[1], "symlink")
-    what = f"symlink {path!r}"
-    _want(0 < len(_encoded(target)) < 4096 and "\0" not in target, f"{what} has an impossible target")
-    ids = (_number(row[2], _MAX_ID, what), _number(row[3], _MAX_ID, what))
-    return SymlinkRow(path, target, *ids, _time(row[4], what))
-
-
-def _meta(row: list[Any], what: str) -> tuple[int, int, int, int]:
-    return (
-        _number(row[1], 0o7777, what),
-        _number(row[2], _MAX_ID, what),
-        _number(row[3], _MAX_ID, what),
-        _time(row[4], what),
-    )
-
-
-def _xattrs(value: Any, what: str) -> dict[str, str]:
-    _want(isinstance(value, dict), f"{what}: extended attributes are not an object")
-    for name, content in value.items():
-        good = name.startswith("user.") and isinstance(content, str) and set(content) <= _HEX
-        _want(good and len(content) % 2 == 0, f"{what}: bad extended attribute {name!r}")
-    return dict(value)
+def _check_chunks(manifest: Manifest) -> None:
+    ends = [0] * len(manifest.packs)
+    for chunk in sorted(manifest.chunks, key=lambda chunk: (chunk.pack, chunk.offset)):
+        what = f"chunk {chunk.id}"
+        _want(chunk.pack < len(ends), f"{what} names pack {chunk.pack}, which is not listed")
+        pack = manifest.packs[chunk.pack]
+        _want(chunk.offset + chunk.stored <= pack.size, f"{what} lies outside pack {pack.key}")
+        _want(chunk.offset >= ends[chunk.pack], f"{what} overlaps another one in pack {pack.key}")
+        ends[chunk.pack] = chunk.offset + chunk.stored
+        _want(chunk.codec in CODECS, f"{what} has the unknown codec {chunk.codec}")
 
 
 def _check_paths(manifest: Manifest) -> None:
     """No path twice, none that leaves the workspace, and each one's parent a directory of this manifest.
 
-    With the last rule no path can lead through a symlink of the same manifest.
+    A parent is a checked path itself, so of each path only its last name is looked at. With that rule no path can
+    lead through a symlink of the same manifest.
     """
     dirs = {row.path for row in manifest.dirs}
-    seen: set[bytes] = set()
-    kinds = (manifest.dirs, manifest.files, manifest.symlinks, manifest.hardlinks)
-    for path in (row.path for kind in kinds for row in kind if row.path or kind is not manifest.dirs):
-        _want(_is_beneath(path), f"{path!r} is not a path inside the workspace")
-        encoded = _encoded(path)
-        _want(encoded not in seen, f"{path!r} is listed twice")
-        seen.add(encoded)
-        parent = path.rpartition("/")[0]
-        _want(parent == "" or parent in dirs, f"the directory of {path!r} is not listed")
+    kinds: tuple[Sequence[Any], ...] = (manifest.files, manifest.symlinks, manifest.hardlinks, manifest.dirs)
+    paths = [row.path for kind in kinds for row in kind if row.path or kind is not manifest.dirs]
+    for path in paths:
+        parent, _, name = path.rpartition("/")
+        if name in _BAD_NAMES or path[0] == "/" or "\0" in name:
+            raise ManifestInvalid(f"{path!r} is not a path inside the workspace")
+        if parent and parent not in dirs:
+            raise ManifestInvalid(f"the directory of {path!r} is not listed")
+        if len(name) > MAX_NAME // 4 and len(_encoded(name)) > MAX_NAME:
+            raise ManifestInvalid(f"a name in {path!r} is too long")
+    deepest = max((path.count("/") for path in dirs), default=0)
+    _want(deepest < MAX_DEPTH, f"a directory lies {deepest} levels deep")
+    _check_unique(manifest, paths)
     _check_hardlinks(manifest)
+
+
+def _check_unique(manifest: Manifest, paths: list[str]) -> None:
+    seen = set(paths)
+    _want(STAGING not in seen, f"{STAGING!r} is not a path inside the workspace")
+    roots = sum(not row.path for row in manifest.dirs)
+    if len(seen) != len(paths) or roots > 1:
+        twice = Counter(paths).most_common(1)[0][0] if paths else ""
+        raise ManifestInvalid(f"{twice!r} is listed twice")
 
 
 def _check_hardlinks(manifest: Manifest) -> None:
@@ -203,53 +169,86 @@ def _check_hardlinks(manifest: Manifest) -> None:
             _want(link.target in files, f"hard link {link.path!r} names no file of the manifest")
 
 
-def _is_beneath(path: str) -> bool:
-    parts = path.split("/")
-    return "\0" not in path and not {"", ".", ".."} & set(parts) and parts[0] != STAGING
+def _check_digests(manifest: Manifest) -> None:
+    names = [chunk.id for chunk in manifest.chunks]
+    _want(len(set(names)) == len(names), "a chunk is listed twice")
+    keys = [pack.key for pack in manifest.packs]
+    _want(len(set(keys)) == len(keys), "a pack is listed twice")
+    whole = names + [pack.sha256 for pack in manifest.packs]
+    whole += [file.hash for file in manifest.files if file.hash]
+    for digest in whole if not _is_hex("".join(whole)) else ():
+        _want(_is_hex(digest), f"{digest!r} is no digest")
+    _want({len(digest) for digest in whole} <= {64}, "a digest is too short")
 
 
-def _encoded(path: str) -> bytes:
+def _check_details(manifest: Manifest) -> None:
+    for symlink in manifest.symlinks:
+        fits = len(_encoded(symlink.target)) <= MAX_TARGET and "\0" not in symlink.target
+        _want(fits, f"symlink {symlink.path!r} has an impossible target")
+    for kind in (manifest.files, manifest.dirs):
+        for row in kind:
+            if row.xattrs:
+                _check_xattrs(row.path, row.xattrs)
+
+
+def _check_xattrs(path: str, xattrs: dict[str, str]) -> None:
+    for name, content in xattrs.items():
+        good = name.startswith("user.") and len(_encoded(name)) <= MAX_NAME and "\0" not in name
+        _want(good, f"{path!r}: bad extended attribute {name!r}")
+        _want(_is_hex(content) and len(content) % 2 == 0, f"{path!r}: attribute {name!r} is not in hex")
+
+
+def _is_hex(text: str) -> bool:
+    return _HEX.match(text) is not None
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _mapped(value: Any, change: Callable[[str], str], concerns: Callable[[Any], bool]) -> Any:
+    """``value`` with every text in it changed, rows that it does not concern left as they are."""
+    if isinstance(value, list):
+        return [_mapped(row, change, concerns) if concerns(row) else row for row in value]
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(name): _mapped(item, change, concerns) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return _same_kind(value, (_mapped(item, change, concerns) for item in value))
+    return value
+
+
+def _same_kind(row: tuple[Any, ...], items: Iterable[Any]) -> tuple[Any, ...]:
+    make = getattr(row, "_make", tuple)
+    made: tuple[Any, ...] = make(items)
+    return made
+
+
+def _is_odd(row: Any) -> bool:
     try:
-        return path.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise ManifestInvalid(f"{path!r} is not a file name") from error
+        _encoder.encode(row)
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
-def _rows(document: dict[str, Any], name: str, width: int) -> list[list[Any]]:
-    rows = _list(document, name)
-    for row in rows:
-        _want(isinstance(row, list) and len(row) == width, f"a row of {name!r} has the wrong shape")
-    return rows
+def _is_escaped(row: Any) -> bool:
+    return _NUL in _encoder.encode(row)
 
 
-def _list(document: dict[str, Any], name: str) -> list[Any]:
-    value = document.get(name)
-    if not isinstance(value, list):
-        raise ManifestInvalid(f"{name!r} is not a list")
-    return value
+def _escape(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "\0" + base64.b64encode(_encoded(text)).decode()
+    return text
 
 
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise ManifestInvalid(f"{what}: not a text")
-    return value
-
-
-def _digest(value: Any, what: str) -> str:
-    _want(isinstance(value, str) and len(value) == 64 and set(value) <= _HEX, f"{what}: bad digest")
-    return str(value)
-
-
-def _number(value: Any, most: int, what: str) -> int:
-    if type(value) is not int or not 0 <= value <= most:
-        raise ManifestInvalid(f"{what}: {value!r} is not a number from 0 to {most}")
-    return value
-
-
-def _time(value: Any, what: str) -> int:
-    if type(value) is not int or not -_MAX_TIME < value < _MAX_TIME:
-        raise ManifestInvalid(f"{what}: {value!r} is not a time")
-    return value
+def _unescape(text: str) -> str:
+    if not text.startswith("\0"):
+        return text
+    return base64.b64decode(text[1:], validate=True).decode("utf-8", "surrogateescape")
 
 
 def _want(good: bool, message: str) -> None:

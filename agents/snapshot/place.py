@@ -75,7 +75,7 @@ class Place:
     def small_file(self, row: FileRow, data: bytes | memoryview) -> os.stat_result:
         """Write a whole file under its name. Its times are set last: a torn one never has those of the snapshot."""
         parent, name = self._parent(row.path)
-        fd = self._create(name, parent)
+        fd = self._create(name, parent, row.mode & 0o777)
         try:
             write_at(fd, data, 0)
             return self._finish_file(row, fd)
@@ -166,15 +166,20 @@ class Place:
         return self._finish_file(row, fd)
 
     def _finish_file(self, row: FileRow, fd: int) -> os.stat_result:
+        """Attributes, times, then whatever differs: a new file mostly has its owner and mode already."""
         mode = row.mode
         if mode & 0o6000:
             mode &= 0o1777
             self.skipped.append((row.path, "setuid/setgid bit not restored"))
         if row.xattrs:
             self._set_xattrs(row.path, fd, row.xattrs)
+        os.utime(fd, ns=(row.mtime_ns, row.mtime_ns))
+        info = os.fstat(fd)
+        is_foreign = self._is_root and (info.st_uid, info.st_gid) != (row.uid, row.gid)
+        if not is_foreign and stat.S_IMODE(info.st_mode) == mode:
+            return info
         self._own(row.path, fd, row.uid, row.gid)
         os.fchmod(fd, mode)
-        os.utime(fd, ns=(row.mtime_ns, row.mtime_ns))
         return os.fstat(fd)
 
     def _own(self, path: str, fd: int, uid: int, gid: int) -> None:
@@ -198,13 +203,13 @@ class Place:
         except OSError as error:
             self.skipped.append((path, f"{what}: {error.strerror}"))
 
-    def _create(self, name: str, parent: int) -> int:
+    def _create(self, name: str, parent: int, mode: int) -> int:
         try:
-            return os.open(name, _CREATE, 0o600, dir_fd=parent)
+            return os.open(name, _CREATE, mode, dir_fd=parent)
         except FileExistsError:
             pass
         self._clear_dir_conflict(name, lambda: os.unlink(name, dir_fd=parent))
-        return os.open(name, _CREATE, 0o600, dir_fd=parent)
+        return os.open(name, _CREATE, mode, dir_fd=parent)
 
     def _replace(self, path: str, name: str, parent: int, make: Callable[[], None]) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from agents.snapshot.cipher import Keys
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import ManifestRef
+from agents.snapshot.rules import Rules
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
@@ -19,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 class FreezeSpec:
     """``parent`` is the last committed snapshot of this instance: only its state file is trusted.
 
+    ``ignore`` are lines in gitignore syntax; with ``leave_out_model_cache`` also what a model hub can give again.
     ``limit_bps`` caps all transfers together, bytes a second. ``background`` gives way to everything else on the
     machine. With ``yield_above`` the freeze ends (``activity_resumed``) once a GPU is busier than that, in per cent.
     """
@@ -31,10 +33,19 @@ class FreezeSpec:
     keys: Keys
     control_url: str
     token_file: Path
-    exclude: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    leave_out_model_cache: bool = False
     limit_bps: int | None = None
     background: bool = False
     yield_above: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the freeze reported of the snapshot; a manifest that says anything else is refused."""
+
+    files: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class ThawSpec:
     control_url: str
     token_file: Path
     manifest: ManifestRef
+    expect: Expected
     limit_bps: int | None = None
 
 
@@ -56,18 +68,17 @@ def parse_spec(spec: Any) -> FreezeSpec | ThawSpec:
         raise SnapshotError("bad_spec", "the spec is not an object")
     if spec.get("kind") == "freeze":
         parent = None if spec.get("parent") is None else _name(spec, "parent")
-        exclude = spec.get("exclude", [])
-        if not isinstance(exclude, list) or not all(isinstance(item, str) and item for item in exclude):
-            raise SnapshotError("bad_spec", "exclude is not a list of patterns")
         return FreezeSpec(
             **_common(spec),
             parent=parent,
-            exclude=tuple(exclude),
+            ignore=_rules(spec),
+            leave_out_model_cache=_flag(spec, "leave_out_model_cache"),
             background=_flag(spec, "background"),
             yield_above=_per_cent(spec, "yield_above"),
         )
     if spec.get("kind") == "thaw":
-        return ThawSpec(**_common(spec), manifest=_manifest(spec.get("manifest")))
+        manifest = _manifest(spec.get("manifest"))
+        return ThawSpec(**_common(spec), manifest=manifest, expect=_expected(spec.get("expect")))
     raise SnapshotError("bad_spec", "kind is neither freeze nor thaw")
 
 
@@ -82,6 +93,17 @@ def _common(spec: dict[str, Any]) -> dict[str, Any]:
         "token_file": Path(_text(spec, "token_file")).expanduser(),
         "limit_bps": _limit(spec),
     }
+
+
+def _rules(spec: dict[str, Any]) -> tuple[str, ...]:
+    lines = spec.get("ignore", [])
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise SnapshotError("bad_spec", "ignore is not a list of lines")
+    try:
+        Rules(lines)
+    except ValueError as error:
+        raise SnapshotError("bad_spec", f"ignore: {error}") from error
+    return tuple(lines)
 
 
 def _limit(spec: dict[str, Any]) -> int | None:
@@ -127,6 +149,13 @@ def _manifest(value: Any) -> ManifestRef:
     if type(size) is not int or size <= 0:
         raise SnapshotError("bad_spec", "manifest.size is not a size")
     return ManifestRef(_text(value, "key"), size, _text(value, "sha256"), _text(value, "id"))
+
+
+def _expected(value: Any) -> Expected:
+    numbers = [value.get("files"), value.get("bytes")] if isinstance(value, dict) else []
+    if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+        raise SnapshotError("bad_spec", "expect is not {files, bytes}")
+    return Expected(*numbers)
 
 
 def _name(spec: dict[str, Any], field: str) -> str:

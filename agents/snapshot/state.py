@@ -1,134 +1,137 @@
-"""What a machine remembers of its last snapshot: the lstat of every file and where its bytes are stored.
+"""What a machine remembers of its last snapshot: its manifest, and the inode and ctime of every file of it.
 
 The state file only saves work. Missing, damaged or of another snapshot or key, it is ignored and everything is read.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from agents.snapshot.catalog import Chunk, FrozenFile, Pack, tabulate
+import msgspec
+
+from agents.snapshot.catalog import Kept
 from agents.snapshot.cipher import Keys
-from agents.snapshot.codec import unzstd, zstd
+from agents.snapshot.codec import unzstd
 from agents.snapshot.errors import SnapshotError
-from agents.snapshot.format import (
-    FORMAT,
-    HOLE,
-    MAX_MANIFEST,
-    ChunkRow,
-    DirRow,
-    HardlinkRow,
-    SymlinkRow,
-)
+from agents.snapshot.format import FORMAT, MAX_MANIFEST, DirRow, Manifest
+from agents.snapshot.manifest import compress_manifest, decode_manifest, encode_manifest
 from agents.snapshot.progress import write_atomically
+from agents.snapshot.rules import RuleBook
 from agents.snapshot.walk import Found, Tree
 
 _MARK = b"dumont state file"
 
 
-@dataclass(frozen=True, slots=True)
+class _File(msgspec.Struct):
+    """As it lies on the disk. ``manifest`` is compressed as in the store; the arrays go along with its files."""
+
+    format: int
+    keys: str
+    rules: list[str]
+    own: list[str]
+    models: bool
+    manifest: bytes
+    inodes: bytes
+    ctimes: bytes
+
+
+_decoder = msgspec.msgpack.Decoder(_File)
+
+
+@dataclass(frozen=True)
 class State:
-    """``files`` by path; directories, symlinks and hard links as sets to compare with."""
+    """The parent's rows and, by the number of the file, its inode and ctime (0: read it again next time)."""
 
-    snapshot: str
-    exclude: tuple[str, ...]
-    packs: list[Pack]
-    files: dict[str, FrozenFile]
-    dirs: frozenset[tuple[str, int, int, int]]
-    symlinks: frozenset[tuple[str, str]]
-    hardlinks: frozenset[tuple[str, str]]
+    manifest: Manifest
+    inodes: Sequence[int]
+    ctimes: Sequence[int]
+    book: RuleBook
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of a file by its path."""
+        return {row.path: number for number, row in enumerate(self.manifest.files)}
+
+    def unchanged(self, found: Found) -> Kept | None:
+        """The file as it is remembered, if it has the same inode, size and times: nobody wrote to it since.
+
+        The ctime catches a reset mtime, and a change of mode, owner or attributes.
+        """
+        number = self.numbers.get(found.path)
+        if number is None:
+            return None
+        row, info, ctime = self.manifest.files[number], found.stat, self.ctimes[number]
+        if (
+            ctime == info.st_ctime_ns
+            and row.mtime_ns == info.st_mtime_ns
+            and row.size == info.st_size
+            and self.inodes[number] == info.st_ino
+        ):
+            return Kept(row, ctime, info.st_ino)
+        return None
 
 
-def save_state(
-    path: Path,
-    *,
-    snapshot: str,
-    keys: Keys,
-    exclude: Sequence[str],
-    files: Iterable[FrozenFile],
-    dirs: Iterable[DirRow],
-    symlinks: Iterable[SymlinkRow],
-    hardlinks: Iterable[HardlinkRow],
-) -> None:
-    """Replace the state file atomically. Its folder is created."""
-    kept = list(files)
-    table = tabulate(kept)
-    document = {
-        "format": FORMAT,
-        "snapshot": snapshot,
-        "keys": keys.mark(_MARK),
-        "exclude": list(exclude),
-        "packs": table.packs,
-        "chunks": table.chunks,
-        "files": [(*row, file.ctime_ns, file.inode) for row, file in zip(table.files, kept, strict=True)],
-        "dirs": [dir_mark(row) for row in dirs],
-        "symlinks": [row[:2] for row in symlinks],
-        "hardlinks": list(hardlinks),
-    }
+def save_state(path: Path, frame: bytes, looks: Sequence[Kept], book: RuleBook, keys: Keys) -> None:
+    """Replace the state file atomically. Its folder is created. ``frame`` is the manifest, compressed.
+
+    ``looks`` go along with the files of the manifest.
+    """
+    file = _File(
+        format=FORMAT,
+        keys=keys.mark(_MARK),
+        rules=list(book.lines),
+        own=list(book.own),
+        models=book.leave_out_models,
+        manifest=frame,
+        inodes=array("Q", [kept.inode for kept in looks]).tobytes(),
+        ctimes=array("q", [kept.ctime_ns for kept in looks]).tobytes(),
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, zstd(json.dumps(document, separators=(",", ":")).encode(), level=1))
+    write_atomically(path, msgspec.msgpack.encode(file))
+
+
+def save_restored(path: Path, manifest: Manifest, looks: Sequence[Kept], book: RuleBook, keys: Keys) -> None:
+    """The state file of a machine that was restored: only what is there as the snapshot had it is remembered."""
+    rows = replace(manifest, files=[kept.row for kept in looks])
+    save_state(path, compress_manifest(encode_manifest(rows)), looks, book, keys)
 
 
 def load_state(path: Path, keys: Keys | None = None) -> State | None:
     """The state, or ``None`` if there is none to trust: none written, damaged, or made under other ``keys``."""
     try:
-        document = json.loads(unzstd(path.read_bytes(), MAX_MANIFEST))
-        if document["format"] != FORMAT or (keys and document["keys"] != keys.mark(_MARK)):
+        file = _decoder.decode(path.read_bytes())
+        if file.format != FORMAT or (keys and file.keys != keys.mark(_MARK)):
             return None
-        packs = [Pack(tier, name, size, sha256) for name, size, sha256, tier in document["packs"]]
-        chunks = [_chunk(ChunkRow(*row), packs) for row in document["chunks"]]
-        return State(
-            snapshot=document["snapshot"],
-            exclude=tuple(document["exclude"]),
-            packs=packs,
-            files={row[0]: _file(row, chunks) for row in document["files"]},
-            dirs=frozenset((a, b, c, d) for a, b, c, d in document["dirs"]),
-            symlinks=frozenset((a, b) for a, b in document["symlinks"]),
-            hardlinks=frozenset((a, b) for a, b in document["hardlinks"]),
-        )
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, SnapshotError):
+        manifest = decode_manifest(unzstd(file.manifest, MAX_MANIFEST))
+        inodes, ctimes = array("Q", file.inodes), array("q", file.ctimes)
+    except (OSError, ValueError, SnapshotError):
         return None
-
-
-def is_unchanged(known: FrozenFile | None, found: Found) -> bool:
-    """Same inode, size, times, owner and mode: nobody wrote to it since. The ctime catches a reset mtime."""
-    if known is None:
-        return False
-    info = found.stat
-    return (
-        known.ctime_ns == info.st_ctime_ns
-        and known.inode == info.st_ino
-        and known.size == info.st_size
-        and known.mtime_ns == info.st_mtime_ns
-    )
+    if not len(manifest.files) == len(inodes) == len(ctimes):
+        return None
+    return State(manifest, inodes, ctimes, RuleBook(tuple(file.rules), tuple(file.own), file.models))
 
 
 def differences(state: State, tree: Tree) -> list[str]:
     """Paths that were created, deleted or changed since the state was written. A directory's times do not count."""
+    before = state.manifest
     walked = {found.path for found in tree.files}
-    changed = [found.path for found in tree.files if not is_unchanged(state.files.get(found.path), found)]
-    changed += [path for path in state.files if path not in walked]
-    changed += [mark[0] for mark in state.dirs ^ {dir_mark(row) for row in tree.dirs}]
-    changed += [mark[0] for mark in state.symlinks ^ {(row.path, row.target) for row in tree.symlinks}]
-    changed += [mark[0] for mark in state.hardlinks ^ {tuple(row) for row in tree.hardlinks}]
-    return sorted(set(changed))
+    changed = {found.path for found in tree.files if state.unchanged(found) is None}
+    changed |= state.numbers.keys() - walked
+    changed |= _odd_ones(map(_dir_mark, before.dirs), map(_dir_mark, tree.dirs))
+    changed |= _odd_ones((row[:2] for row in before.symlinks), (row[:2] for row in tree.symlinks))
+    changed |= _odd_ones(map(tuple, before.hardlinks), map(tuple, tree.hardlinks))
+    return sorted(changed)
 
 
-def dir_mark(row: DirRow) -> tuple[str, int, int, int]:
+def _odd_ones(before: Any, now: Any) -> set[str]:
+    """Paths of the rows that only one side has."""
+    return {mark[0] for mark in set(before) ^ set(now)}
+
+
+def _dir_mark(row: DirRow) -> tuple[str, int, int, int]:
     return row[:4]
-
-
-def _chunk(row: ChunkRow, packs: list[Pack]) -> Chunk:
-    pack = packs[row.pack]
-    chunk = Chunk(row.id, row.length, row.codec, row.stored, row.offset, pack)
-    pack.chunks.append(chunk)
-    return chunk
-
-
-def _file(row: Any, chunks: list[Chunk]) -> FrozenFile:
-    refs = tuple((None if c == HOLE else chunks[c], offset, length) for c, offset, length in row[7])
-    return FrozenFile._make((*row[:7], refs, *row[8:]))

@@ -7,14 +7,16 @@ user may have changed it.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.snapshot.catalog import Chunk, FrozenFile, Pack
+from agents.snapshot.catalog import Kept
 from agents.snapshot.chunk import unpack_chunk
 from agents.snapshot.errors import ManifestInvalid, SnapshotError
 from agents.snapshot.format import (
@@ -24,19 +26,22 @@ from agents.snapshot.format import (
     Manifest,
     file_tier,
 )
-from agents.snapshot.journal import Journal
-from agents.snapshot.manifest import check_refs, unpack_manifest
-from agents.snapshot.pipeline import run_all
+from agents.snapshot.journal import Journal, journal_path
+from agents.snapshot.manifest import check_refs, check_size, count, unpack_manifest
+from agents.snapshot.model_cache import fetch_command
+from agents.snapshot.pipeline import Growth, run_all
 from agents.snapshot.place import Place, write_at
-from agents.snapshot.progress import Progress, utc_now
+from agents.snapshot.progress import Progress, utc_now, write_atomically
 from agents.snapshot.resume import Work, begin_journal, keep_finished, runs_of
+from agents.snapshot.rules import RuleBook
 from agents.snapshot.spec import ThawSpec
-from agents.snapshot.state import save_state
+from agents.snapshot.state import save_restored
 from agents.snapshot.transfer import Transfer
 from agents.snapshot.walk import own_paths
 
-THREADS = 8
-"""Each holds at most one run of stored bytes and one decoded chunk: 8 × (8 + 8) MiB."""
+DOWNLOADERS = 6
+MOST_DOWNLOADERS = 24
+"""Each holds one run of stored bytes, 8 MiB."""
 _RUN = 8 << 20
 _GAP = 128 << 10
 _REPORTED = 200
@@ -48,6 +53,7 @@ def thaw(spec: ThawSpec, job_dir: Path, progress: Progress, transfer: Transfer) 
     Raises ``SnapshotError`` or ``OSError``. Safe to repeat. Files that the manifest does not list stay as they are.
     """
     progress.set(phase="manifest")
+    progress.follow(lambda: transfer.moved)
     manifest = _fetch_manifest(spec, transfer)
     place, journal = Place(spec.workspace), Journal(job_dir / "journal")
     try:
@@ -74,8 +80,9 @@ def _thaw(work: Work) -> dict[str, Any]:
     else:
         keep_finished(work)
     tiers = _tiers(work)
-    work.transfer.prepare([pack.key for pack in manifest.packs])
+    work.transfer.expect([pack.key for pack in sorted(manifest.packs, key=lambda pack: pack.tier)])
     progress.set(phase="download")
+    progress.usable_after(sum(manifest.files[number].size for number in tiers[0]))
     _fill(work, tiers[0])
     for symlink in manifest.symlinks:
         work.place.symlink(symlink)
@@ -94,11 +101,13 @@ def _fetch_manifest(spec: ThawSpec, transfer: Transfer) -> Manifest:
     reference = spec.manifest
     if reference.size > MAX_MANIFEST_STORED:
         raise ManifestInvalid(f"a manifest of {reference.size} bytes is too big")
-    stored = transfer.download(reference.key, 0, reference.size)
+    stored = bytearray(reference.size)
+    transfer.download(reference.key, 0, memoryview(stored))
     if hashlib.sha256(stored).hexdigest() != reference.sha256:
         raise ManifestInvalid("the stored manifest is not the one recorded (sha256)")
-    manifest = unpack_manifest(stored, spec.keys, reference.id)
+    manifest = unpack_manifest(bytes(stored), spec.keys, reference.id)
     check_refs(manifest)
+    check_size(manifest, spec.expect.files, spec.expect.size)
     return manifest
 
 
@@ -132,7 +141,8 @@ def _fill(work: Work, numbers: list[int]) -> None:
             _finish_big(work, number)
         for run, at in missing:
             wanted.setdefault(file.refs[run][0], []).append((number, run, at))
-    run_all((partial(_fetch, work, run, wanted) for run in _stored_runs(work.manifest, wanted)), THREADS)
+    tasks = (partial(_fetch, work, run, wanted) for run in _stored_runs(work.manifest, wanted))
+    run_all(tasks, DOWNLOADERS, Growth(DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved))
 
 
 def _stored_runs(manifest: Manifest, wanted: Iterable[int]) -> Iterator[list[int]]:
@@ -152,49 +162,69 @@ def _stored_runs(manifest: Manifest, wanted: Iterable[int]) -> Iterator[list[int
 
 
 def _fetch(work: Work, run: list[int], wanted: dict[int, list[tuple[int, int, int]]]) -> None:
+    """Download one run, then decode it when a processor is free for that."""
     chunks = work.manifest.chunks
     first = chunks[run[0]]
     end = max(chunks[number].offset + chunks[number].stored for number in run)
     key = work.manifest.packs[first.pack].key
-    data = memoryview(work.transfer.download(key, first.offset, end - first.offset))
-    finished: list[int] = []
+    with _buffer(work, end - first.offset) as data:
+        work.transfer.download(key, first.offset, data)
+        with work.decoding:
+            try:
+                _unpack(work, run, data, wanted)
+            except SnapshotError as error:
+                raise SnapshotError(error.code, f"{key}: {error}") from error
+
+
+def _buffer(work: Work, size: int) -> memoryview:
+    """The thread's own, grown to the biggest run it ever fetched."""
+    kept: bytearray = getattr(work.local, "buffer", bytearray())
+    if len(kept) < size:
+        kept = work.local.buffer = bytearray(max(size, _RUN))
+    return memoryview(kept)[:size]
+
+
+def _unpack(
+    work: Work, run: list[int], data: memoryview, wanted: dict[int, list[tuple[int, int, int]]]
+) -> None:
+    start = work.manifest.chunks[run[0]].offset
+    small: list[int] = []
     for number in run:
-        chunk = chunks[number]
-        start = chunk.offset - first.offset
-        try:
-            raw = unpack_chunk(work.spec.keys, chunk, data[start : start + chunk.stored])
-        except SnapshotError as error:
-            raise SnapshotError(error.code, f"{key}: {error}") from error
-        finished += _put(work, memoryview(raw), wanted[number])
-    if finished:
-        work.journal.append(finished)
+        chunk = work.manifest.chunks[number]
+        at = chunk.offset - start
+        raw = unpack_chunk(work.spec.keys, chunk, data[at : at + chunk.stored])
+        _put(work, memoryview(raw), wanted[number], small)
+    if small:
+        work.journal.append(small)
+        files = work.manifest.files
+        work.progress.add(size=sum(files[number].size for number in small), files=len(small))
 
 
-def _put(work: Work, raw: memoryview, targets: list[tuple[int, int, int]]) -> list[int]:
-    """Write one decoded chunk to every file that uses it; return the small files this finished."""
-    finished = []
+def _put(work: Work, raw: memoryview, targets: list[tuple[int, int, int]], small: list[int]) -> None:
+    """Write one decoded chunk to every file that uses it; note in ``small`` the small files this finished."""
     for number, run, at in targets:
         file = work.manifest.files[number]
         _, offset, length = file.refs[max(run, 0)]
         data = raw[offset : offset + length]
         if run < 0:
             work.placed[number] = work.place.small_file(file, data)
-            finished.append(number)
-            continue
-        fd = work.place.open_staged(number)
-        try:
-            write_at(fd, data, at)
-        finally:
-            os.close(fd)
-        work.progress.add(size=length)
-        with work.lock:
-            work.refs_left[number] -= 1
-            is_whole = work.refs_left[number] == 0
-        if is_whole:
-            _finish_big(work, number)
-    size = sum(work.manifest.files[number].size for number in finished)
-    work.progress.add(size=size, files=len(finished))
-    return finished
+            small.append(number)
+        else:
+            _put_run(work, number, data, at)
+
+
+def _put_run(work: Work, number: int, data: memoryview, at: int) -> None:
+    fd = work.place.open_staged(number)
+    try:
+        write_at(fd, data, at)
+    finally:
+        os.close(fd)
+    work.progress.add(size=len(data))
+    with work.lock:
+        work.refs_left[number] -= 1
+        is_whole = work.refs_left[number] == 0
+    if is_whole:
+        _finish_big(work, number)
 
 
 def _finish_big(work: Work, number: int) -> None:
@@ -214,39 +244,45 @@ def _link(work: Work) -> None:
 
 
 def _save_state(work: Work, dirs: list[DirRow]) -> None:
-    manifest = work.manifest
-    packs = [Pack(row.tier, row.key, row.size, row.sha256) for row in manifest.packs]
-    chunks = [Chunk(c.id, c.length, c.codec, c.stored, c.offset, packs[c.pack]) for c in manifest.chunks]
-    save_state(
-        work.spec.state_file,
-        snapshot=manifest.snapshot,
-        keys=work.spec.keys,
-        exclude=own_paths(work.spec.workspace, work.job_dir, work.spec.state_file, work.spec.token_file),
-        files=list(_frozen_files(work, chunks)),
-        dirs=dirs,
-        symlinks=manifest.symlinks,
-        hardlinks=manifest.hardlinks,
+    spec = work.spec
+    own = own_paths(
+        spec.workspace, work.job_dir, spec.state_file, journal_path(spec.state_file), spec.token_file
     )
+    rows = replace(work.manifest, dirs=dirs)
+    save_restored(spec.state_file, rows, list(_kept(work)), RuleBook(own=own), spec.keys)
 
 
-def _frozen_files(work: Work, chunks: list[Chunk]) -> Iterator[FrozenFile]:
+def _kept(work: Work) -> Iterator[Kept]:
     """What the machine will remember. A file that the user changed meanwhile is left out, and so read next time."""
     for number, file in enumerate(work.manifest.files):
         info = work.placed.get(number)
         if info is None or (info.st_size, info.st_mtime_ns) != (file.size, file.mtime_ns):
             continue
-        refs = tuple((None if c == HOLE else chunks[c], offset, length) for c, offset, length in file.refs)
-        meta = (file.path, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, file.mtime_ns, file.size)
-        yield FrozenFile(*meta, file.hash, refs, file.xattrs, info.st_ctime_ns, info.st_ino)
+        row = file._replace(mode=stat.S_IMODE(info.st_mode), uid=info.st_uid, gid=info.st_gid)
+        yield Kept(row, info.st_ctime_ns, info.st_ino)
 
 
 def _result(work: Work, usable_at: str) -> dict[str, Any]:
     manifest, skipped = work.manifest, work.place.skipped
+    files, size = count(manifest)
     return {
-        "files": len(manifest.files) + len(manifest.hardlinks),
-        "bytes": sum(file.size for file in manifest.files),
+        "files": files,
+        "bytes": size,
         "usable_at": usable_at,
         "complete_at": utc_now(),
         "skipped": [{"path": path, "why": why} for path, why in skipped[:_REPORTED]],
         "skipped_total": len(skipped),
+        "to_fetch": _write_to_fetch(work)[:_REPORTED],
     }
+
+
+def _write_to_fetch(work: Work) -> list[dict[str, Any]]:
+    """What was left out of the snapshot because a hub has it, each with the command that fetches it."""
+    workspace = os.path.abspath(work.spec.workspace)
+    rows = [{**row._asdict(), "command": fetch_command(row, workspace)} for row in work.manifest.to_fetch]
+    path = work.spec.state_file.with_name("to-fetch.json")
+    if rows:
+        write_atomically(path, json.dumps(rows, indent=1).encode())
+    else:
+        path.unlink(missing_ok=True)
+    return rows

@@ -175,6 +175,7 @@ class Applier:
                 "unreadable_total",
                 "changed_while_read",
                 "left_out",
+                "left_out_files",
                 "left_out_bytes",
                 "to_fetch",
             )

@@ -18,6 +18,7 @@ from hibernation.domain import idle
 from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply, RunFreeze, RunThaw
 from hibernation.domain.errors import BoxError
 from hibernation.domain.idle import Activity
+from hibernation.domain.ignore import rules_for
 from hibernation.domain.states import SnapshotState
 from hibernation.models import Operation, Snapshot
 from hibernation.services.keys import keys_of
@@ -49,6 +50,7 @@ class FreezeResult(Struct, frozen=True):
     skipped: list[Any] = []
     changed_while_read: list[Any] = []
     left_out: list[Any] = []
+    left_out_files: Count = 0
     left_out_bytes: Count = 0
     to_fetch: list[Any] = []
 
@@ -88,13 +90,13 @@ def _left_behind(context: Context) -> Snapshot | None:
 
 
 def run_freeze(context: Context, effect: RunFreeze) -> Reply:
-    job = context.snapshot.name
-    policy = context.instance.policy
+    job, instance = context.snapshot.name, context.instance
     spec = _spec(context, "freeze", job) | {
         "parent": _parent(context),
         "background": effect.background,
-        "yield_above": policy.gpu_usage_threshold if effect.yields else None,
-        "exclude": [],
+        "yield_above": instance.policy.gpu_usage_threshold if effect.yields else None,
+        "ignore": list(rules_for(default_rules=instance.default_ignore_rules, rules=instance.ignore_rules)),
+        "leave_out_model_cache": instance.leave_out_model_cache,
     }
     return _run(context, job, spec, effect.again, _freeze_result)
 
@@ -114,7 +116,8 @@ def run_thaw(context: Context, effect: RunThaw) -> Reply:
         "sha256": snapshot.manifest_sha256,
         "id": snapshot.manifest_id,
     }
-    spec = _spec(context, "thaw", job) | {"manifest": manifest}
+    expect = {"files": snapshot.files, "bytes": snapshot.bytes_logical}
+    spec = _spec(context, "thaw", job) | {"manifest": manifest, "expect": expect}
     return _run(context, job, spec, effect.again, lambda result: result)
 
 

@@ -174,8 +174,11 @@ class Box:
     def freeze_spec(self, snapshot: str, parent: str | None = None, **more: Any) -> dict[str, Any]:
         return {"kind": "freeze", "snapshot": snapshot, "parent": parent, **self._common(snapshot), **more}
 
-    def thaw_spec(self, snapshot: str, manifest: dict[str, Any]) -> dict[str, Any]:
-        return {"kind": "thaw", "snapshot": snapshot, "manifest": manifest, **self._common(snapshot)}
+    def thaw_spec(self, frozen: dict[str, Any]) -> dict[str, Any]:
+        """The orders of a thaw of what a freeze returned."""
+        expect = {"files": frozen["files"], "bytes": frozen["bytes_logical"]}
+        wanted = {"manifest": frozen["manifest"], "expect": expect}
+        return {"kind": "thaw", "snapshot": frozen["snapshot"], **wanted, **self._common(frozen["snapshot"])}
 
     def freeze(self, snapshot: str, parent: str | None = None, **more: Any) -> dict[str, Any]:
         spec = parse_spec(self.freeze_spec(snapshot, parent, **more))
@@ -185,7 +188,7 @@ class Box:
         return frozen | {"packs_all": [pack.key for pack in manifest.packs]}
 
     def thaw(self, frozen: dict[str, Any], job: str = "thaw") -> dict[str, Any]:
-        spec = parse_spec(self.thaw_spec(frozen["snapshot"], frozen["manifest"]))
+        spec = parse_spec(self.thaw_spec(frozen))
         assert isinstance(spec, ThawSpec)
         return self._run(spec, job)
 

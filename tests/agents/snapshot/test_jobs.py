@@ -99,7 +99,7 @@ def test_a_freeze_and_a_thaw_run_from_the_bundle(box: Box, other: Box, tmp_path:
     first = agents("job", "start", "--dir", str(folder), bundle=bundle)
     assert (first["state"], first["kind"], first["job"]) == ("running", "freeze", "job-s1")
     frozen = finish(folder)["result"]
-    folder = prepare(other, "t", other.thaw_spec("s1", frozen["manifest"]))
+    folder = prepare(other, "t", other.thaw_spec(frozen))
     agents("job", "start", "--dir", str(folder), bundle=bundle)
     assert finish(folder)["usable"] is True
     assert picture(other.workspace) == picture(box.workspace)
@@ -151,7 +151,7 @@ def test_a_killed_thaw_goes_on_and_comes_out_right(box: Box, other: Box, cloud: 
     frozen = box.freeze("s1")
     killed = threading.Event()
     cloud.fault = lambda method, key: killed.wait(20) and None if len(cloud.gets) >= 8 else None
-    folder = prepare(other, "t", other.thaw_spec("s1", frozen["manifest"]))
+    folder = prepare(other, "t", other.thaw_spec(frozen))
     job("start", folder)
     wait(folder, lambda p: p["usable"] and p["bytes_done"] > 20 * MIB)
     kill(folder)
@@ -353,7 +353,7 @@ def test_a_full_disk_fails_the_job_and_more_room_finishes_it(box: Box, other: Bo
     if subprocess.run(small, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        folder = prepare(other, "t", other.thaw_spec("s1", frozen["manifest"]))
+        folder = prepare(other, "t", other.thaw_spec(frozen))
         job("start", folder)
         assert finish(folder)["error"]["code"] == "disk_full"
         assert not (other.workspace / "weights.bin").exists()

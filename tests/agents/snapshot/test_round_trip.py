@@ -185,7 +185,7 @@ def test_excluded_and_own_files_stay_out(box: Box, other: Box) -> None:
         (box.workspace / path).parent.mkdir(parents=True, exist_ok=True)
         (box.workspace / path).write_text(path)
     spec = {"state_file": str(box.workspace / ".dumont" / "state")}
-    other.thaw(box.freeze("s1", exclude=["*.tmp", "/cache"], **spec))
+    other.thaw(box.freeze("s1", ignore=["*.tmp", "/cache"], **spec))
     assert sorted(str(p.relative_to(other.workspace)) for p in other.workspace.rglob("*") if p.is_file()) == [
         "data/cache/c",
         "keep/a",

@@ -1,0 +1,125 @@
+"""Which entries of a workspace stay out of its snapshot: gitignore rules, and the agent's own files.
+
+The last rule that matches an entry decides. Below a directory that is left out nothing is looked at, so nothing there
+can be taken in again, as in git. Patterns are translated by ``pathspec``; what is done here is to ask it seldom.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+_SPECIAL = frozenset("*?[\\")
+_ANY_DEPTH = "^(?:.+/)?"
+_BELOW = "ps_d"
+"""The group of pathspec's expressions that matches the slash after a directory."""
+
+
+@dataclass(frozen=True)
+class RuleBook:
+    """``lines`` in gitignore syntax; ``own`` are whole paths of the agent's files, which are never mentioned."""
+
+    lines: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    leave_out_models: bool = False
+
+    @cached_property
+    def rules(self) -> Rules:
+        return Rules(self.lines)
+
+
+class _Rule(NamedTuple):
+    """``test`` is ``None`` where an equal name is enough."""
+
+    number: int
+    line: str
+    leaves_out: bool
+    only_dirs: bool
+    test: re.Pattern[str] | None
+
+    def matches(self, path: str, is_dir: bool) -> bool:
+        """Whether the entry itself matches: pathspec's expressions also match what lies below."""
+        if self.only_dirs and not is_dir:
+            return False
+        if self.test is None:
+            return True
+        if not self.only_dirs:
+            found = self.test.match(path)
+            return found is not None and (_BELOW not in self.test.groupindex or found[_BELOW] is None)
+        found = self.test.match(path + "/")
+        return found is not None and (
+            _BELOW not in self.test.groupindex or found.end(_BELOW) == len(path) + 1
+        )
+
+
+class Rules:
+    """Rules ready to be asked a million times. ``ValueError`` names the line that is none."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._named: dict[str, list[_Rule]] = {}
+        self._wild: list[_Rule] = []
+        names: list[str] = []
+        for number, line in enumerate(lines):
+            rule, name = _parse(number, line)
+            if rule is None:
+                continue
+            if name is not None and not _SPECIAL & set(name):
+                self._named.setdefault(name, []).insert(0, rule)
+            else:
+                self._wild.insert(0, rule)
+                names.append("" if name is None else _name_expression(name))
+        self._may_be_wild = re.compile("|".join(f"(?:{name})" for name in names), re.DOTALL).match
+        self.is_empty = not (self._named or self._wild)
+
+    def left_out_by(self, name: str, path: str, is_dir: bool) -> str | None:
+        """The line that keeps this entry out, if the last one that matches does."""
+        rules = self._named.get(name)
+        if self._wild and self._may_be_wild(name):
+            both = [*(rules or ()), *self._wild]
+            rules = sorted(both, key=lambda rule: -rule.number) if rules else both
+        if rules:
+            for rule in rules:
+                if rule.matches(path, is_dir):
+                    return rule.line if rule.leaves_out else None
+        return None
+
+
+def _parse(number: int, line: str) -> tuple[_Rule | None, str | None]:
+    """The rule and the last name of its pattern; that is ``None`` where it cannot be told apart."""
+    text = line.strip("\r\n")
+    if not text.strip() or text.startswith("#"):
+        return None, None
+    is_plain = "\\" not in text and "[" not in text
+    leaves_out = not text.startswith("!")
+    pattern = text.rstrip(" \t") if is_plain else text
+    pattern = pattern if leaves_out else pattern[1:]
+    if is_plain and "/" not in pattern[:-1] and not _SPECIAL & set(pattern) and pattern.strip("/"):
+        return _Rule(number, line, leaves_out, pattern.endswith("/"), None), pattern.rstrip("/")
+    test = _translated(number, line, text)
+    if test is None:
+        return None, None
+    only_dirs = pattern.rstrip(" \t").endswith("/")
+    name = pattern.rstrip("/").rpartition("/")[2] if is_plain else None
+    return _Rule(number, line, leaves_out, only_dirs, test), name
+
+
+def _translated(number: int, line: str, text: str) -> re.Pattern[str] | None:
+    """As pathspec understands it; ``None`` for what matches nothing."""
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+    try:
+        expression = GitIgnoreSpecPattern(text).regex
+    except (ValueError, re.error) as error:
+        raise ValueError(f"line {number + 1}, {line!r}, is no rule: {error}") from error
+    return None if expression is None else re.compile(expression.pattern, re.DOTALL)
+
+
+def _name_expression(name: str) -> str:
+    """Matches at least the names that the last part of a pattern matches."""
+    test = _translated(0, name, name)
+    if test is None or not test.pattern.startswith(_ANY_DEPTH):
+        return ""
+    return test.pattern.removeprefix(_ANY_DEPTH).replace(f"?P<{_BELOW}>", "?:")
