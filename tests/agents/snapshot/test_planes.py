@@ -89,6 +89,11 @@ def test_another_decoder_can_be_written_from_the_text(kind: str) -> None:
     assert naive(bytes(stored), len(raw)) == raw
 
 
+def test_the_example_in_the_text_is_right() -> None:
+    payload = bytes.fromhex("02 00 01 00  02 03  FF 00")
+    assert decode(PLANES, payload, 4) == naive(payload, 4) == bytes.fromhex("81 7F 01 80")
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -107,7 +112,7 @@ def test_what_zstd_does_as_well_is_left_to_it(raw: bytes) -> None:
 def test_a_chunk_whose_sample_promised_too_much_is_not_stored_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = random.Random(3).randbytes(SIZE)
     hopeful = Layout(2, 0, False, (True, True))
-    monkeypatch.setattr("agents.snapshot.planes.choose", lambda sample, rival: hopeful)
+    monkeypatch.setattr("agents.snapshot.planes.Probe.layout", lambda probe, rival: hopeful)
     assert encode(noise) == (0, noise)
 
 
