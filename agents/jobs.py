@@ -9,25 +9,42 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import gc
 import json
 import os
+import platform
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agents.snapshot.errors import SnapshotError, from_os_error
 from agents.snapshot.progress import Progress, write_atomically
 from agents.snapshot.writers import start_time
 
+if TYPE_CHECKING:
+    from agents.snapshot.spec import FreezeSpec, ThawSpec
+
 _STOP_SECONDS = 10.0
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_IOPRIO_WHO_PROCESS = 1
+_IOPRIO_LOWEST = 2 << 13 | 7
+"""The last of the ordinary, «best effort» class."""
+_IOPRIO_IDLE = 3 << 13
 
 
 class Stopped(BaseException):
-    """SIGTERM: the job ends as failed, code ``stopped``."""
+    """A signal: the job ends as failed with this ``code``, wherever its main thread is."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def start(folder: Path, *, again: bool = False) -> dict[str, Any]:
@@ -76,31 +93,20 @@ def stop(folder: Path) -> dict[str, Any]:
 
 def run(folder: Path, spec: dict[str, Any], progress: Progress) -> bool:
     """Do the job in this process; whether it was done. Every failure ends up in the progress, none is raised."""
-    from agents.snapshot.freeze import freeze
-    from agents.snapshot.spec import FreezeSpec, parse_spec
-    from agents.snapshot.thaw import thaw
-    from agents.snapshot.transfer import Transfer
+    from agents.snapshot.spec import parse_spec
 
     progress.start()
     try:
         parsed = parse_spec(spec)
-        transfer = Transfer(
-            parsed.control_url, parsed.token_file, parsed.snapshot, limit_bps=parsed.limit_bps
-        )
-        try:
-            if isinstance(parsed, FreezeSpec):
-                result = freeze(parsed, folder, progress, transfer)
-            else:
-                result = thaw(parsed, folder, progress, transfer)
-        finally:
-            transfer.close()
+        with _yielding(parsed):
+            result = _work(parsed, folder, progress)
     except SnapshotError as error:
         progress.failed(error.code, str(error))
     except OSError as error:
         failure = from_os_error(error)
         progress.failed(failure.code, str(failure))
-    except Stopped:
-        progress.failed("stopped", "the job was stopped")
+    except Stopped as stop:
+        progress.failed(stop.code, str(stop))
     except Exception as error:
         traceback.print_exc()
         progress.failed("internal", f"{type(error).__name__}: {error}")
@@ -108,6 +114,49 @@ def run(folder: Path, spec: dict[str, Any], progress: Progress) -> bool:
         progress.done(result)
         return True
     return False
+
+
+def _work(spec: FreezeSpec | ThawSpec, folder: Path, progress: Progress) -> dict[str, Any]:
+    from agents.snapshot.freeze import freeze
+    from agents.snapshot.spec import FreezeSpec
+    from agents.snapshot.thaw import thaw
+    from agents.snapshot.transfer import Transfer
+
+    transfer = Transfer(spec.control_url, spec.token_file, spec.snapshot, limit_bps=spec.limit_bps)
+    try:
+        if isinstance(spec, FreezeSpec):
+            return freeze(spec, folder, progress, transfer)
+        return thaw(spec, folder, progress, transfer)
+    finally:
+        transfer.close()
+
+
+@contextlib.contextmanager
+def _yielding(spec: FreezeSpec | ThawSpec) -> Iterator[None]:
+    """Inside it, ``Stopped('activity_resumed')`` is raised wherever the main thread is, once a GPU is busy.
+
+    The other threads end with the process: what was on its way is dropped.
+    """
+    limit = getattr(spec, "yield_above", None)
+    if limit is None:
+        yield
+        return
+    from agents.gpu import FirstWorking, NvmlReader
+    from agents.gpu_watch import GpuWatch
+    from agents.nvidia_smi import SmiReader
+
+    reasons: list[str] = []
+
+    def resumed(number: int, frame: object) -> None:
+        raise Stopped("activity_resumed", reasons[0])
+
+    def tell(why: str) -> None:
+        reasons.append(why)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    signal.signal(signal.SIGUSR1, resumed)
+    with GpuWatch(FirstWorking([NvmlReader(), SmiReader()]), limit, tell):
+        yield
 
 
 def _detach(folder: Path, spec: dict[str, Any], progress: Progress, lock: int) -> None:
@@ -139,31 +188,47 @@ def _be_runner(folder: Path, spec: dict[str, Any], progress: Progress, log: int,
         os.dup2(source, target)
     os.closerange(3, lock)
     os.closerange(lock + 1, 1024)
-    _tune()
+    _tune(is_background=spec.get("background") is True)
     done = run(folder, spec, progress)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if done else 1)
 
 
-def _tune() -> None:
-    """Give way to the user's work; allow many descriptors; keep big buffers instead of returning them to the kernel.
+def _tune(*, is_background: bool) -> None:
+    """Give way to the user's work, in the background to all of it; allow many descriptors; keep big buffers.
 
-    The last makes copies of chunks about eight times faster: without it each one faults its pages in again.
+    The last makes copies of chunks about eight times faster: without it the kernel takes each one back and it faults
+    its pages in again. One arena for all threads makes one thread's freed buffer the next one's.
     """
-    os.nice(10)
+    _give_way(is_background)
+    gc.disable()  # no cycles of any size here, and 100,000 rows to walk through each time
     with contextlib.suppress(ValueError, OSError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 1 << 30)
-        libc.mallopt(-1, 2**31 - 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_ARENA_MAX, 1)
+
+
+def _give_way(is_background: bool) -> None:
+    """The threads that start later inherit all of it."""
+    os.nice(19 if is_background else 10)
+    with contextlib.suppress(OSError, AttributeError):
+        policy = os.SCHED_IDLE if is_background else os.SCHED_BATCH
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+    call = _IOPRIO_SET.get(platform.machine())
+    if call is not None:
+        with contextlib.suppress(OSError, AttributeError):
+            value = _IOPRIO_IDLE if is_background else _IOPRIO_LOWEST
+            ctypes.CDLL(None).syscall(call, _IOPRIO_WHO_PROCESS, 0, value)
 
 
 def _on_term(number: int, frame: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Stopped
+    raise Stopped("stopped", "the job was stopped")
 
 
 def _signal_runner(folder: Path, number: signal.Signals) -> None:

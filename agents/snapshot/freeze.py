@@ -15,7 +15,7 @@ from agents.snapshot.format import BUNDLE, SMALL_LIMIT, HardlinkRow, LeftOutRow,
 from agents.snapshot.journal import Journal, journal_path, open_packs_journal, pack_fact, packs_of
 from agents.snapshot.manifest import compress_manifest, count, encode_manifest, seal_manifest
 from agents.snapshot.packer import Packer
-from agents.snapshot.pipeline import run_all
+from agents.snapshot.pipeline import closed_after, run_all
 from agents.snapshot.progress import Progress, utc_now
 from agents.snapshot.reader import Reader
 from agents.snapshot.rules import RuleBook
@@ -60,13 +60,11 @@ def freeze(spec: FreezeSpec, job_dir: Path, progress: Progress, transfer: Transf
     progress.set(phase="walk")
     progress.follow(lambda: transfer.moved)
     frozen_at = utc_now()
-    own = own_paths(
-        spec.workspace, job_dir, spec.state_file, journal_path(spec.state_file), spec.token_file
-    )
+    own = own_paths(spec.workspace, job_dir, spec.state_file, journal_path(spec.state_file), spec.token_file)
     book = RuleBook(spec.ignore, own, spec.leave_out_model_cache)
     tree = walk(spec.workspace, book)
     journal = open_packs_journal(spec)
-    try:
+    with closed_after(journal):
         work = _Work(spec, progress, transfer, journal, Catalog(), frozen_at, tree, Known(), [], [], [], [])
         fresh = _split(work, _trusted_state(work))
         _store(work, fresh)
@@ -76,8 +74,6 @@ def freeze(spec: FreezeSpec, job_dir: Path, progress: Progress, transfer: Transf
         reference = _store_manifest(work, frame, spec.keys.name(raw))
         save_state(spec.state_file, frame, table.files, book, spec.keys)
         return _result(work, manifest, reference)
-    finally:
-        journal.close()
 
 
 def _trusted_state(work: _Work) -> State | None:
@@ -116,14 +112,13 @@ def _store(work: _Work, fresh: list[Found]) -> None:
     readers = min(max(2, os.cpu_count() or 1), MOST_READERS)
     packer = Packer(lambda pack: _upload(work, pack), lambda: work.transfer.moved, readers)
     reader = Reader(work.spec.workspace, work.spec.keys, work.catalog, packer, work.progress)
-    try:
-        run_all(_tasks(reader, fresh), readers)
-    except BaseException:
-        packer.abandon()
-        raise
-    finally:
-        reader.close()
-    packer.finish()
+    with closed_after(reader):
+        try:
+            run_all(_tasks(reader, fresh), readers)
+        except BaseException:
+            packer.abandon()
+            raise
+        packer.finish()
     outcome = reader.outcome
     work.fresh = list({file.path: file for file in outcome.files}.values())
     work.changed = sorted(set(outcome.changed))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,16 +28,22 @@ _PATIENCE = 15.0
 
 
 class Journal:
-    """An append-only file of JSON lines. One ``write`` call per line, so lines of several threads do not mix."""
+    """An append-only file of JSON lines. Any thread may append."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
+        self._is_closed = False
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         if self._is_torn():
             os.write(self._fd, b"\n")
 
     def append(self, fact: Any) -> None:
-        os.write(self._fd, msgspec.json.encode(fact) + b"\n")
+        """After ``close`` it does nothing: an upload may end after the freeze that gave up on it."""
+        line = msgspec.json.encode(fact) + b"\n"
+        with self._lock:
+            if not self._is_closed:
+                os.write(self._fd, line)
 
     def lines(self) -> Iterator[Any]:
         with self._path.open("rb") as file:
@@ -63,7 +70,9 @@ class Journal:
             time.sleep(0.05)
 
     def close(self) -> None:
-        os.close(self._fd)
+        with self._lock:
+            self._is_closed = True
+            os.close(self._fd)
 
     def _is_torn(self) -> bool:
         size = os.fstat(self._fd).st_size

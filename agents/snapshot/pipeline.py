@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 _PERIOD = 0.5
 _WORTH_IT = 1.1
@@ -95,6 +97,26 @@ class Crew:
                 task()
             except BaseException as error:
                 self.errors.append(error)
+
+
+class Closes(Protocol):
+    def close(self) -> None: ...
+
+
+@contextlib.contextmanager
+def closed_after(*used: Closes) -> Iterator[None]:
+    """Close what threads use, unless a signal takes us away from threads that still run.
+
+    A descriptor closed under them could by then be another file. The process ends, and closes it, anyway.
+    """
+    try:
+        yield
+    except Exception:
+        for one in used:
+            one.close()
+        raise
+    for one in used:
+        one.close()
 
 
 def run_all(tasks: Iterable[Callable[[], None]], threads: int, growth: Growth | None = None) -> None:

@@ -29,7 +29,7 @@ from agents.snapshot.format import (
 from agents.snapshot.journal import Journal, journal_path
 from agents.snapshot.manifest import check_refs, check_size, count, unpack_manifest
 from agents.snapshot.model_cache import fetch_command
-from agents.snapshot.pipeline import Growth, run_all
+from agents.snapshot.pipeline import Growth, closed_after, run_all
 from agents.snapshot.place import Place, write_at
 from agents.snapshot.progress import Progress, utc_now, write_atomically
 from agents.snapshot.resume import Work, begin_journal, keep_finished, runs_of
@@ -56,13 +56,10 @@ def thaw(spec: ThawSpec, job_dir: Path, progress: Progress, transfer: Transfer) 
     progress.follow(lambda: transfer.moved)
     manifest = _fetch_manifest(spec, transfer)
     place, journal = Place(spec.workspace), Journal(job_dir / "journal")
-    try:
+    with closed_after(place, journal):
         place.open()
         work = Work(spec, manifest, place, progress, transfer, journal, job_dir)
         return _thaw(work)
-    finally:
-        place.close()
-        journal.close()
 
 
 def _thaw(work: Work) -> dict[str, Any]:
