@@ -48,8 +48,9 @@ class Box:
 
     def thaw(self, frozen: dict[str, Any], *, until_usable: bool = False) -> Job:
         """``until_usable``: stop the job there; its result is empty."""
-        spec = {"kind": "thaw", "snapshot": frozen["snapshot"], "manifest": frozen["manifest"]}
-        return self._run(spec, until_usable)
+        expect = {"files": frozen["files"], "bytes": frozen["bytes_logical"]}
+        spec = {"snapshot": frozen["snapshot"], "manifest": frozen["manifest"], "expect": expect}
+        return self._run({"kind": "thaw", **spec}, until_usable)
 
     def _run(self, spec: dict[str, Any], until_usable: bool = False) -> Job:
         self._jobs += 1
@@ -138,8 +139,7 @@ class Dumont:
 
     def reset(self) -> None:
         clear(self._repo)
-        clear(self._home)
-        self._box = Box(self._home, self._stage.workspace, self._stage.store_url)
+        self._new_box()
 
     def snapshot(self, label: str) -> Cost:
         job = self._box.freeze(label, None if label == "first" else "first")
@@ -149,11 +149,15 @@ class Dumont:
 
     def restore(self) -> Cost:
         """On a new box: nothing of the old one's state is there."""
-        (self._home / "state").unlink(missing_ok=True)
+        self._new_box()
         return self._box.thaw(self._first).cost
 
     def forget_next(self) -> None:
         """The state that the restore wrote knows only the first snapshot."""
+
+    def _new_box(self) -> None:
+        clear(self._home)
+        self._box = Box(self._home, self._stage.workspace, self._stage.store_url)
 
     def stored(self) -> int:
         return size_of(self._repo)

@@ -115,16 +115,14 @@ def precopy_rows(stage: Stage, data: Path, rounds: int, scale: float) -> list[Ro
     without, tails = [], []
     with _lent(data, stage.workspace):
         box.freeze("first")
-        state = box.state_file.read_bytes()
         try:
             day.apply()
-            for _ in range(rounds):
-                box.state_file.write_bytes(state)
-                without.append(_sent(box, "whole", "first"))
-                box.state_file.write_bytes(state)
-                box.freeze("precopy", "first", background=True)
+            for number in range(rounds):
+                plain, early = (_like(box, stage, f"{name}-{number}") for name in ("plain", "early"))
+                without.append(_sent(plain, "whole", "first"))
+                early.freeze("precopy", "first", background=True)
                 _idle_tail(stage.workspace)
-                tails.append(_sent(box, "tail", "precopy"))
+                tails.append(_sent(early, "tail", "precopy"))
         finally:
             shutil.rmtree(stage.workspace / "idle", ignore_errors=True)
             day.undo()
@@ -138,6 +136,13 @@ def precopy_rows(stage: Stage, data: Path, rounds: int, scale: float) -> list[Ro
         Row("bytes after the decision, without pre-copy", tuple(size / 1e6 for size in without), " MB"),
         Row("bytes after the decision, with pre-copy", tuple(size / 1e6 for size in tails), " MB"),
     ]
+
+
+def _like(box: Box, stage: Stage, name: str) -> Box:
+    """The same machine once more: what it knows is what the first snapshot left there, and nothing since."""
+    copy = Box(stage.repos / name, stage.workspace, stage.store_url)
+    shutil.copy(box.state_file, copy.state_file)
+    return copy
 
 
 def _sent(box: Box, snapshot: str, parent: str) -> float:
