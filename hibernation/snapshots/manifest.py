@@ -13,12 +13,14 @@ from hibernation.snapshots.store import ObjectMissing, Store
 
 __all__ = ["Keys", "Manifest", "ManifestRef", "check_manifest_complete", "read_manifest"]
 
+_BLOCK = 1 << 20
+
 
 def read_manifest(store: Store, ref: ManifestRef, keys: Keys) -> Manifest:
     """The manifest that ``ref`` names, every row checked. Raises ``SnapshotUnproven`` saying what is wrong."""
     if not 0 < ref.size <= MAX_MANIFEST_STORED:
         raise SnapshotUnproven(f"manifest {ref.key}: {ref.size} bytes is no size for a manifest")
-    stored = read_exactly(store, ref.key, ref.size, what="manifest")
+    stored = bytes(read_exactly(store, ref.key, ref.size, what="manifest"))
     if hashlib.sha256(stored).hexdigest() != ref.sha256:
         raise SnapshotUnproven(f"manifest {ref.key}: the stored bytes are not the frozen ones (sha256)")
     try:
@@ -35,18 +37,17 @@ def check_manifest_complete(manifest: Manifest) -> None:
         raise SnapshotUnproven(f"snapshot {manifest.snapshot}: {error}") from error
 
 
-def read_exactly(store: Store, key: str, size: int, *, what: str) -> bytes:
+def read_exactly(store: Store, key: str, size: int, *, what: str) -> memoryview:
     """The whole object, if it has exactly ``size`` bytes; never reads more than one byte beyond."""
+    stored, done = memoryview(bytearray(size + 1)), 0
     try:
         with store.open(key) as file:
-            blocks, left = [], size + 1
-            while left and (block := file.read(min(left, 1 << 20))):
-                blocks.append(block)
-                left -= len(block)
+            while done <= size and (block := file.read(min(_BLOCK, size + 1 - done))):
+                stored[done : done + len(block)] = block
+                done += len(block)
     except ObjectMissing as error:
         raise SnapshotUnproven(f"{what} {key} is missing from the store") from error
-    stored = b"".join(blocks)
-    if len(stored) != size:
-        found = f"{len(stored)}" if len(stored) < size else f"more than {size}"
+    if done != size:
+        found = f"{done}" if done < size else f"more than {size}"
         raise SnapshotUnproven(f"{what} {key} has {found} bytes, {size} were frozen")
-    return stored
+    return stored[:size]

@@ -6,8 +6,12 @@ Nothing is unpacked to disk. Every failure is ``SnapshotUnproven`` and names the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import hmac
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cached_property
 
 from agents.snapshot.chunk import unpack_chunk
 from agents.snapshot.cipher import Keys
@@ -15,36 +19,115 @@ from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import Manifest, PackRow
 from hibernation.domain.errors import SnapshotUnproven
 from hibernation.snapshots.manifest import read_exactly
-from hibernation.snapshots.store import Store
+from hibernation.snapshots.store import ObjectInfo, Store
+
+FEW_BYTES = 1 << 30
+FEW_PACKS = 8
+SHARE = 0.1
+# A HEAD is mostly waiting, and S3 clients keep some 32 connections.
+_LOOKERS = 16
+# One pack arrives while another is decoded. Each holds a pack and a chunk or two: 60 MiB.
+_READERS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class PackProof:
-    """A pack whose stored bytes were read back whole. ``chunks`` is how many of them were decoded and checked."""
+class Fault:
+    """A stored object that is not what it must be, and what is wrong with it in a sentence."""
 
     key: str
-    size: int
-    sha256: str
-    chunks: int
+    why: str
 
 
-def check_objects(store: Store, manifest: Manifest, expected: Mapping[str, tuple[int, str]]) -> None:
-    """Every pack of the manifest is known to us (``expected``: key → size, sha256), stored, and as long as it must be.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Every pack asked after once. ``attested``: the store itself says that it received the right bytes."""
 
-    ``expected`` comes from our own records of what we signed, so a machine cannot pass off somebody else's pack.
-    """
-    for pack in manifest.packs:
-        if pack.key not in expected:
-            raise SnapshotUnproven(f"pack {pack.key} was never stored for this instance")
-        if expected[pack.key] != (pack.size, pack.sha256):
-            raise SnapshotUnproven(f"pack {pack.key}: the manifest and our record differ in size or sha256")
-        info = store.head(pack.key)
-        if info is None:
-            raise SnapshotUnproven(f"pack {pack.key} is missing from the store")
-        if info.size != pack.size:
-            raise SnapshotUnproven(f"pack {pack.key} has {info.size} bytes, {pack.size} were frozen")
-        if info.sha256 is not None and info.sha256 != pack.sha256:
-            raise SnapshotUnproven(f"pack {pack.key}: the store received other bytes (sha256)")
+    attested: frozenset[str]
+    faults: tuple[Fault, ...]
+
+
+class Examiner:
+    """Proves the packs of one manifest. Any thread may call it."""
+
+    def __init__(self, store: Store, manifest: Manifest, keys: Keys) -> None:
+        self.manifest = manifest
+        self._store = store
+        self._keys = keys
+        self._numbers = {pack.key: number for number, pack in enumerate(manifest.packs)}
+
+    @cached_property
+    def claims(self) -> dict[str, str]:
+        return pack_claims(self.manifest)
+
+    @cached_property
+    def _chunks(self) -> list[list[int]]:
+        """The chunks of each pack, by its number."""
+        found: list[list[int]] = [[] for _ in self.manifest.packs]
+        for number, chunk in enumerate(self.manifest.chunks):
+            found[chunk.pack].append(number)
+        return found
+
+    def look(self) -> Look:
+        """Ask the store for presence, size and, where it keeps one, checksum of every pack. Reads no bytes."""
+        packs = self.manifest.packs
+        with ThreadPoolExecutor(_LOOKERS, "look") as threads:
+            infos = list(threads.map(lambda pack: self._store.head(pack.key), packs))
+        faults = [_fault(pack, info) for pack, info in zip(packs, infos, strict=True)]
+        attested = (info.key for info in infos if info is not None and info.sha256 is not None)
+        bad = tuple(fault for fault in faults if fault is not None)
+        return Look(frozenset(attested) - {fault.key for fault in bad}, bad)
+
+    def prove(self, key: str, *, decode: bool) -> None:
+        """Read one pack back whole and hash it; with ``decode`` also decode and check each chunk and small file."""
+        number = self._numbers.get(key)
+        if number is None:
+            raise SnapshotUnproven(f"pack {key} is not in the manifest")
+        pack = self.manifest.packs[number]
+        stored = read_exactly(self._store, key, pack.size, what="pack")
+        if hashlib.sha256(stored).hexdigest() != pack.sha256:
+            raise SnapshotUnproven(f"pack {key}: the stored bytes are not the frozen ones (sha256)")
+        if decode:
+            self._decode(number, stored)
+
+    def prove_all(self, wanted: Iterable[tuple[str, bool]]) -> Iterator[tuple[str, SnapshotUnproven | None]]:
+        """``prove`` of each ``(key, decode)``, some at a time; yields what came of it in the order of their ends.
+
+        ``wanted`` is drawn from only when there is room, so that its end can depend on the time. Other errors are
+        raised, after those under way have ended.
+        """
+        coming = iter(wanted)
+        with ThreadPoolExecutor(_READERS, "prove") as threads:
+            running: dict[Future[None], str] = {}
+            while True:
+                while len(running) < _READERS and (one := next(coming, None)) is not None:
+                    running[threads.submit(self.prove, one[0], decode=one[1])] = one[0]
+                if not running:
+                    return
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(done), _unproven(done)
+
+    def files_in(self, key: str) -> list[str]:
+        """The paths of the files that need this pack."""
+        number = self._numbers.get(key)
+        chunks = self._chunks[number] if number is not None else []
+        rows = (row for chunk in chunks for row, _, _ in self.manifest.chunk_files.get(chunk, ()))
+        return sorted({row.path for row in rows})
+
+    def _decode(self, number: int, stored: memoryview) -> None:
+        key = self.manifest.packs[number].key
+        for index in self._chunks[number]:
+            chunk = self.manifest.chunks[index]
+            try:
+                raw = unpack_chunk(self._keys, chunk, stored[chunk.offset : chunk.offset + chunk.stored])
+            except SnapshotError as error:
+                raise SnapshotUnproven(f"pack {key}: chunk {chunk.id} does not decode: {error}") from error
+            self._check_files(index, memoryview(raw), key)
+
+    def _check_files(self, chunk: int, raw: memoryview, key: str) -> None:
+        for file, _, ref in self.manifest.chunk_files.get(chunk, ()):
+            _, offset, length = file.refs[ref]
+            if file.hash and self._keys.name(raw[offset : offset + length]) != file.hash:
+                raise SnapshotUnproven(f"pack {key}: {file.path!r} does not hold its bytes")
 
 
 def pack_claims(manifest: Manifest) -> dict[str, str]:
@@ -59,41 +142,31 @@ def pack_claims(manifest: Manifest) -> dict[str, str]:
     return {pack.key: said.hexdigest() for pack, said in zip(manifest.packs, hashes, strict=True)}
 
 
-def verify_pack(store: Store, manifest: Manifest, pack_key: str, keys: Keys, *, decode: bool) -> PackProof:
-    """Read one pack back whole and hash it; with ``decode`` also decode and check each chunk and small file in it."""
-    number, pack = _find(manifest, pack_key)
-    stored = read_exactly(store, pack.key, pack.size, what="pack")
-    sha256 = hashlib.sha256(stored).hexdigest()
-    if sha256 != pack.sha256:
-        raise SnapshotUnproven(f"pack {pack.key}: the stored bytes are not the frozen ones (sha256)")
-    chunks = _check_chunks(manifest, number, stored, keys) if decode else 0
-    return PackProof(pack.key, len(stored), sha256, chunks)
+def choose_to_decode(undecoded: Mapping[str, int], secret: bytes, *, everything: bool) -> set[str]:
+    """Which of the packs that nobody has decoded yet (key → bytes) are decoded this time.
+
+    All of them if they are few or small; else a tenth, at least ``FEW_PACKS``, that nobody without ``secret`` can
+    foresee. The same secret chooses the same packs.
+    """
+    count = max(FEW_PACKS, math.ceil(len(undecoded) * SHARE))
+    if everything or count >= len(undecoded) or sum(undecoded.values()) <= FEW_BYTES:
+        return set(undecoded)
+    drawn = sorted(undecoded, key=lambda key: hmac.digest(secret, key.encode(), "sha256"))
+    return set(drawn[:count])
 
 
-def _find(manifest: Manifest, pack_key: str) -> tuple[int, PackRow]:
-    for number, pack in enumerate(manifest.packs):
-        if pack.key == pack_key:
-            return number, pack
-    raise SnapshotUnproven(f"pack {pack_key} is not in the manifest")
+def _fault(pack: PackRow, info: ObjectInfo | None) -> Fault | None:
+    if info is None:
+        return Fault(pack.key, f"pack {pack.key} is missing from the store")
+    if info.size != pack.size:
+        return Fault(pack.key, f"pack {pack.key} has {info.size} bytes, {pack.size} were frozen")
+    if info.sha256 is not None and info.sha256 != pack.sha256:
+        return Fault(pack.key, f"pack {pack.key}: the store received other bytes (sha256)")
+    return None
 
 
-def _check_chunks(manifest: Manifest, pack_number: int, stored: bytes, keys: Keys) -> int:
-    view, checked = memoryview(stored), 0
-    pack = manifest.packs[pack_number]
-    for number, chunk in enumerate(manifest.chunks):
-        if chunk.pack != pack_number:
-            continue
-        try:
-            raw = unpack_chunk(keys, chunk, view[chunk.offset : chunk.offset + chunk.stored])
-        except SnapshotError as error:
-            raise SnapshotUnproven(f"pack {pack.key}: chunk {chunk.id} does not decode: {error}") from error
-        _check_files(manifest, number, memoryview(raw), keys, pack.key)
-        checked += 1
-    return checked
-
-
-def _check_files(manifest: Manifest, chunk: int, raw: memoryview, keys: Keys, pack_key: str) -> None:
-    for file, _, ref in manifest.chunk_files.get(chunk, ()):
-        _, offset, length = file.refs[ref]
-        if file.hash and keys.name(raw[offset : offset + length]) != file.hash:
-            raise SnapshotUnproven(f"pack {pack_key}: {file.path!r} does not hold its bytes")
+def _unproven(done: Future[None]) -> SnapshotUnproven | None:
+    error = done.exception()
+    if error is None or isinstance(error, SnapshotUnproven):
+        return error
+    raise error

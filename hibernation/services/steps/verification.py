@@ -1,88 +1,90 @@
-"""Proving the stored copy: read back by the control plane with its own eyes, in slices of bounded time."""
+"""The verify step: how much of a snapshot's stored copy is proven before anyone relies on it, in bounded slices."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from django.db.models.functions import Now
+from django.conf import settings
 
 from hibernation.domain.effects import Reply, VerifySeen
 from hibernation.domain.errors import SnapshotUnproven
-from hibernation.models import Pack, Snapshot
+from hibernation.domain.states import OperationKind, OperationState
+from hibernation.models import Operation, Snapshot
 from hibernation.services.clock import db_now
-from hibernation.services.keys import keys_of
+from hibernation.services.proving import PROOF_LASTS, Prover, Tally, record_proof
 from hibernation.services.steps.context import Context
-from hibernation.snapshots.manifest import Manifest, ManifestRef, check_manifest_complete, read_manifest
-from hibernation.snapshots.registry import get_store
-from hibernation.snapshots.verification import check_objects, pack_claims, verify_pack
 
 SLICE = timedelta(seconds=20)
-PROOF_LASTS = timedelta(days=7)
-"""Stored bytes can rot: an older proof is made again before another machine ends on it."""
+_AT_LEAST = 5.0
+
+# A long proof goes on with the manifest that it has parsed already, if it comes back to this process.
+_unfinished: dict[int, Prover] = {}
 
 
 def verify(context: Context) -> Reply:
-    """Read back what is not proven, for at most ``SLICE``; ``SnapshotUnproven`` at the first doubt.
+    """Prove what is not proven, for at most ``SLICE``; ``SnapshotUnproven`` at the first doubt.
 
-    The manifest and the presence and size of every pack are checked each time. A pack is read back and decoded whole
-    before the first destroy that depends on it, when this manifest says anything else of it than the last, and weekly.
+    Each time: the manifest, and presence, size and, where the store keeps one, checksum of every pack. A pack's bytes
+    are read back unless the store attests them, and again weekly. Decoded is everything before the first rental of an
+    instance ends on a snapshot, and later a sample of what nobody has decoded yet.
     """
-    snapshot, keys = context.snapshot, keys_of(context.snapshot.key)
-    store = get_store()
-    _check_manifest_issued(snapshot)
-    manifest = read_manifest(store, manifest_ref(snapshot), keys)
-    check_manifest_complete(manifest)
-    packs = _known_packs(snapshot, manifest)
-    check_objects(store, manifest, {pack.key: (pack.size, pack.sha256) for pack in packs.values()})
-    claims, oldest = pack_claims(manifest), db_now() - PROOF_LASTS
-    unproven = [pack for pack in packs.values() if not _is_proven(pack, claims[pack.key], oldest)]
-    until, done = time.monotonic() + SLICE.total_seconds(), len(packs) - len(unproven)
-    for pack in unproven:
-        proof = verify_pack(store, manifest, pack.key, keys, decode=True)
-        if (proof.size, proof.sha256) != (pack.size, pack.sha256):
-            raise SnapshotUnproven(f"pack {pack.key} is not what the machine announced")
-        Pack.objects.filter(pk=pack.pk).update(verified_at=Now(), decoded_at=Now(), proof=claims[pack.key])
-        done += 1
-        if time.monotonic() > until:
-            break
-    return VerifySeen(done, len(packs))
+    snapshot, began = context.snapshot, time.monotonic()
+    prover = _prover(snapshot)
+    for fault in prover.look():
+        raise SnapshotUnproven(fault.why)
+    everything = _everything(context.operation)
+    before = _tally(prover, everything)
+    # However long the manifest took, each slice gets on with the packs.
+    until = max(began + SLICE.total_seconds(), time.monotonic() + _AT_LEAST)
+    for fault in prover.prove(before.pending, until=until):
+        raise SnapshotUnproven(fault.why)
+    tally = _tally(prover, everything)
+    if tally.pending:
+        _unfinished.clear()
+        _unfinished[snapshot.pk] = prover
+    else:
+        record_proof(snapshot, tally, "full" if everything else "sampled")
+    return _seen(tally, before.bytes_pending - tally.bytes_pending, time.monotonic() - began)
 
 
-def _is_proven(pack: Pack, claims: str, oldest: datetime) -> bool:
-    return pack.verified_at is not None and pack.verified_at > oldest and pack.proof == claims
+def _prover(snapshot: Snapshot) -> Prover:
+    kept = _unfinished.pop(snapshot.pk, None)
+    if kept is not None and kept.snapshot.manifest_id == snapshot.manifest_id:
+        return kept
+    return Prover.open(snapshot)
 
 
-def manifest_ref(snapshot: Snapshot) -> ManifestRef:
-    return ManifestRef(
-        key=snapshot.manifest_key,
-        size=snapshot.manifest_size,
-        sha256=snapshot.manifest_sha256,
-        id=snapshot.manifest_id,
+def _everything(operation: Operation) -> bool:
+    """Until a rental has ended on a snapshot of this instance, nothing has shown that it can be relied upon."""
+    if settings.DUMONT_VERIFY == "full":
+        return True
+    ended = Operation.objects.filter(
+        instance=operation.instance_id,
+        kind=OperationKind.HIBERNATE,
+        state=OperationState.SUCCEEDED,
+        point_of_no_return_at__isnull=False,
     )
+    return operation.kind == OperationKind.HIBERNATE and not ended.exists()
 
 
-def _check_manifest_issued(snapshot: Snapshot) -> None:
-    """The machine names its manifest; only one whose upload we signed for this instance is the machine's own."""
-    issued = Pack.objects.filter(
-        instance=snapshot.instance,
-        kind="manifest",
-        key=snapshot.manifest_key,
-        size=snapshot.manifest_size,
-        sha256=snapshot.manifest_sha256,
-        condemned_at__isnull=True,
+def _tally(prover: Prover, everything: bool) -> Tally:
+    """The sample stays the same from slice to slice, in whatever process; a box cannot know it."""
+    snapshot = prover.snapshot
+    secret = hashlib.sha256(f"sample:{settings.SECRET_KEY}:{snapshot.name}".encode()).digest()
+    since = snapshot.frozen_at or snapshot.created_at
+    return prover.tally(secret, everything=everything, since=since, oldest=db_now() - PROOF_LASTS)
+
+
+def _seen(tally: Tally, read: int, seconds: float) -> VerifySeen:
+    rate = read / seconds if seconds > 0 else 0.0
+    return VerifySeen(
+        packs_done=len(tally.packs) - len(tally.pending),
+        packs_total=len(tally.packs),
+        packs_decoded=tally.decoded,
+        bytes_done=tally.bytes_total - tally.bytes_pending,
+        bytes_total=tally.bytes_total,
+        rate_bps=rate,
+        eta_seconds=tally.bytes_pending / rate if rate else None,
     )
-    if not issued.exists():
-        raise SnapshotUnproven(f"manifest {snapshot.manifest_key} was never issued to this instance")
-
-
-def _known_packs(snapshot: Snapshot, manifest: Manifest) -> dict[str, Pack]:
-    """The rows of every pack the manifest names: nothing that we did not issue for this instance counts."""
-    wanted = {pack.key for pack in manifest.packs}
-    own = Pack.objects.filter(instance=snapshot.instance, kind="pack", condemned_at__isnull=True)
-    packs = {pack.key: pack for pack in own.filter(key__in=wanted)}
-    missing = sorted(wanted - set(packs))
-    if missing:
-        raise SnapshotUnproven(f"the manifest names {missing[0]}, which this instance does not have")
-    snapshot.packs.set(packs.values())
-    return packs

@@ -37,6 +37,7 @@ from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.lifecycle import conclude, plan
 from hibernation.domain.outcomes import (
     BeginSnapshot,
+    Emit,
     Finish,
     Go,
     HoldHibernation,
@@ -228,14 +229,18 @@ def test_a_freeze_that_keeps_failing_ends_it(failures: int, reply: JobSeen, code
 
 def test_verify_reads_on_until_every_pack_was_right() -> None:
     assert plan(hibernating("verify")) == Perform(Verify())
-    wait = conclude(hibernating("verify"), VerifySeen(3, 7))
+    wait = conclude(hibernating("verify"), VerifySeen(3, 7, bytes_done=30, bytes_total=70, eta_seconds=4.0))
     assert isinstance(wait, Wait)
-    assert wait.progress == {"packs_done": 3, "packs_total": 7}
-    outcome = conclude(hibernating("verify", round=1), VerifySeen(7, 7))
+    told = {"phase": "verify", "packs_done": 3, "packs_total": 7, "bytes_done": 30, "eta_seconds": 4.0}
+    assert wait.progress is not None
+    assert told.items() <= wait.progress.items()
+    outcome = conclude(hibernating("verify", round=1), VerifySeen(7, 7, packs_decoded=2))
     assert isinstance(outcome, Go)
     assert outcome.step == "fence"
     assert outcome.changes[0] == SnapshotVerified(1)
     assert events(outcome.changes) == [EventType.SNAPSHOT_VERIFIED]
+    assert isinstance(outcome.changes[1], Emit)
+    assert outcome.changes[1].reason.endswith("2 of them were decoded whole")
 
 
 def test_an_unproven_copy_ends_it() -> None:

@@ -15,6 +15,7 @@ from hibernation.models import Instance, Operation, OperationStep, Pack, Snapsho
 from hibernation.services import operations
 from hibernation.services.clock import db_now
 from hibernation.services.sweep import sweep
+from hibernation.snapshots.verification import Examiner
 from tests.factories import idle_for
 from tests.hibernation.services.world import World, assert_consistent, events
 
@@ -350,16 +351,14 @@ def test_a_round_that_ends_badly_leaves_the_copy_of_the_round_before(world: Worl
 
 def reads_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the packs that verification reads back from now on."""
-    from hibernation.services.steps import verification
-
     read: list[str] = []
-    real = verification.verify_pack
+    real = Examiner.prove
 
-    def noted(store: Any, manifest: Any, pack_key: str, key: bytes, *, decode: bool) -> Any:
-        read.append(pack_key)
-        return real(store, manifest, pack_key, key, decode=decode)
+    def noted(self: Examiner, key: str, *, decode: bool) -> None:
+        read.append(key)
+        real(self, key, decode=decode)
 
-    monkeypatch.setattr(verification, "verify_pack", noted)
+    monkeypatch.setattr(Examiner, "prove", noted)
     return read
 
 

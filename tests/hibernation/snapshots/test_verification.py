@@ -12,9 +12,10 @@ import pytest
 
 from agents.snapshot.cipher import Keys
 from agents.snapshot.format import Manifest, ManifestRef
-from hibernation.domain.errors import SnapshotUnproven
+from hibernation.domain.errors import SnapshotUnproven, StoreError
 from hibernation.snapshots.manifest import check_manifest_complete, read_manifest
-from hibernation.snapshots.verification import check_objects, pack_claims, verify_pack
+from hibernation.snapshots.store import ObjectInfo
+from hibernation.snapshots.verification import FEW_BYTES, FEW_PACKS, Examiner, choose_to_decode, pack_claims
 from tests.agents.snapshot.harness import KEYS, Box, Cloud, serve_cloud
 
 
@@ -43,8 +44,13 @@ def manifest(cloud: Cloud, ref: ManifestRef) -> Manifest:
     return read_manifest(cloud.store, ref, KEYS)
 
 
-def expected(frozen: dict[str, Any]) -> dict[str, tuple[int, str]]:
-    return {pack["key"]: (pack["size"], pack["sha256"]) for pack in frozen["packs_new"]}
+@pytest.fixture
+def examiner(cloud: Cloud, manifest: Manifest) -> Examiner:
+    return Examiner(cloud.store, manifest, KEYS)
+
+
+def faults(examiner: Examiner) -> dict[str, str]:
+    return {fault.key: fault.why for fault in examiner.look().faults}
 
 
 def unproven(act: Callable[[], object]) -> str:
@@ -53,15 +59,13 @@ def unproven(act: Callable[[], object]) -> str:
     return failure.value.message
 
 
-def test_a_whole_snapshot_is_proven(cloud: Cloud, frozen: dict[str, Any], manifest: Manifest) -> None:
+def test_a_whole_snapshot_is_proven(examiner: Examiner, manifest: Manifest) -> None:
     check_manifest_complete(manifest)
-    check_objects(cloud.store, manifest, expected(frozen))
-    proofs = [verify_pack(cloud.store, manifest, key, KEYS, decode=True) for key in frozen["packs_all"]]
-    assert sum(proof.chunks for proof in proofs) == len(manifest.chunks) == 3
-    assert {(p.key, p.size, p.sha256) for p in proofs} == {
-        (p["key"], p["size"], p["sha256"]) for p in frozen["packs_new"]
-    }
-    assert verify_pack(cloud.store, manifest, frozen["packs_all"][0], KEYS, decode=False).chunks == 0
+    assert examiner.look().faults == ()
+    keys = [pack.key for pack in manifest.packs]
+    assert len(keys) > 1
+    ended = dict(examiner.prove_all((key, True) for key in keys))
+    assert ended == dict.fromkeys(keys)
 
 
 def test_a_manifest_that_changed_is_not_read(cloud: Cloud, ref: ManifestRef) -> None:
@@ -92,42 +96,70 @@ def test_a_file_that_its_chunks_do_not_cover_is_unproven(manifest: Manifest) -> 
     assert file.path in unproven(lambda: check_manifest_complete(short))
 
 
-def test_a_pack_we_did_not_sign_for_is_unproven(
-    cloud: Cloud, frozen: dict[str, Any], manifest: Manifest
-) -> None:
-    known = expected(frozen)
-    key, (size, sha256) = known.popitem()
-    assert key in unproven(lambda: check_objects(cloud.store, manifest, known))
-    for other in ((size + 1, sha256), (size, "0" * 64)):
-        wrong = {**known, key: other}
-        assert key in unproven(lambda w=wrong: check_objects(cloud.store, manifest, w))
-
-
 def test_a_missing_or_short_pack_is_unproven(
-    cloud: Cloud, frozen: dict[str, Any], manifest: Manifest
+    cloud: Cloud, frozen: dict[str, Any], examiner: Examiner
 ) -> None:
     key = frozen["packs_all"][0]
     path = cloud.object_path(key)
     os.truncate(path, path.stat().st_size - 1)
-    assert key in unproven(lambda: check_objects(cloud.store, manifest, expected(frozen)))
-    assert key in unproven(lambda: verify_pack(cloud.store, manifest, key, KEYS, decode=False))
+    assert list(faults(examiner)) == [key]
+    assert "were frozen" in unproven(lambda: examiner.prove(key, decode=False))
     path.unlink()
-    assert "missing" in unproven(lambda: check_objects(cloud.store, manifest, expected(frozen)))
-    assert "missing" in unproven(lambda: verify_pack(cloud.store, manifest, key, KEYS, decode=False))
+    assert "missing" in faults(examiner)[key]
+    assert "missing" in unproven(lambda: examiner.prove(key, decode=False))
 
 
-def test_a_flipped_bit_is_unproven(cloud: Cloud, frozen: dict[str, Any], manifest: Manifest) -> None:
+def test_a_pack_that_is_too_long_is_unproven(
+    cloud: Cloud, frozen: dict[str, Any], examiner: Examiner
+) -> None:
+    key = frozen["packs_all"][0]
+    with cloud.object_path(key).open("ab") as file:
+        file.write(b"x")
+    assert "more than" in unproven(lambda: examiner.prove(key, decode=False))
+
+
+def test_what_the_store_attests_needs_no_reading_and_what_it_denies_is_unproven(
+    cloud: Cloud, examiner: Examiner, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert examiner.look().attested == frozenset()
+    told = {pack.key: pack.sha256 for pack in manifest.packs}
+    real = cloud.store.head
+
+    def head(key: str) -> ObjectInfo | None:
+        info = real(key)
+        return info and dataclasses.replace(info, sha256=told[key])
+
+    monkeypatch.setattr(cloud.store, "head", head)
+    assert examiner.look().attested == set(told)
+    bad = manifest.packs[0].key
+    told[bad] = "0" * 64
+    assert "received other bytes" in faults(examiner)[bad]
+    assert examiner.look().attested == set(told) - {bad}
+
+
+def test_a_flipped_bit_is_unproven(cloud: Cloud, frozen: dict[str, Any], examiner: Examiner) -> None:
     for key in frozen["packs_all"]:
         path = cloud.object_path(key)
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-        assert "sha256" in unproven(lambda k=key: verify_pack(cloud.store, manifest, k, KEYS, decode=False))
+    ended = dict(examiner.prove_all((key, False) for key in frozen["packs_all"]))
+    assert all("sha256" in str(error) for error in ended.values())
+    assert set(ended) == set(frozen["packs_all"])
 
 
-def test_a_chunk_or_file_with_another_id_is_unproven(
-    cloud: Cloud, frozen: dict[str, Any], manifest: Manifest
+def test_a_store_that_fails_says_nothing_about_the_pack(
+    cloud: Cloud, frozen: dict[str, Any], examiner: Examiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def broken(key: str) -> Any:
+        raise StoreError("out of order")
+
+    monkeypatch.setattr(cloud.store, "open", broken)
+    with pytest.raises(StoreError, match="out of order"):
+        list(examiner.prove_all([(frozen["packs_all"][0], True)]))
+
+
+def test_a_chunk_or_file_with_another_id_is_unproven(cloud: Cloud, manifest: Manifest) -> None:
     bundle = next(n for n, chunk in enumerate(manifest.chunks) if chunk.length < 1 << 20)
     pack = manifest.packs[manifest.chunks[bundle].pack].key
     chunks = list(manifest.chunks)
@@ -140,7 +172,32 @@ def test_a_chunk_or_file_with_another_id_is_unproven(
         (dataclasses.replace(manifest, files=files), "m0.py"),
         (dataclasses.replace(manifest, chunks=undecodable), "does not decode"),
     ):
-        assert word in unproven(lambda m=lie: verify_pack(cloud.store, m, pack, KEYS, decode=True))
+        examiner = Examiner(cloud.store, lie, KEYS)
+        assert word in unproven(lambda e=examiner: e.prove(pack, decode=True))
+        examiner.prove(pack, decode=False)
+
+
+def test_the_files_of_a_pack_are_named(examiner: Examiner, manifest: Manifest) -> None:
+    named = [path for pack in manifest.packs for path in examiner.files_in(pack.key)]
+    assert sorted(named) == sorted(file.path for file in manifest.files)
+    assert examiner.files_in("x/y") == []
+
+
+def test_few_or_small_packs_are_all_decoded() -> None:
+    few = {f"p/{n}": FEW_BYTES for n in range(FEW_PACKS)}
+    small = {f"p/{n}": 1 << 20 for n in range(1000)}
+    for undecoded in (few, small, {}):
+        assert choose_to_decode(undecoded, b"secret", everything=False) == set(undecoded)
+
+
+@pytest.mark.parametrize(("packs", "chosen"), [(9, 8), (80, 8), (81, 9), (1000, 100)])
+def test_of_many_packs_a_tenth_is_decoded_that_only_the_secret_tells(packs: int, chosen: int) -> None:
+    undecoded = {f"p/{n}": FEW_BYTES for n in range(packs)}
+    first = choose_to_decode(undecoded, b"secret", everything=False)
+    assert len(first) == chosen
+    assert first == choose_to_decode(undecoded, b"secret", everything=False)
+    assert first != choose_to_decode(undecoded, b"another", everything=False)
+    assert choose_to_decode(undecoded, b"secret", everything=True) == set(undecoded)
 
 
 def test_the_claims_about_a_pack_change_with_anything_said_of_its_content(manifest: Manifest) -> None:
@@ -155,8 +212,8 @@ def test_the_claims_about_a_pack_change_with_anything_said_of_its_content(manife
     assert pack_claims(dataclasses.replace(manifest, snapshot="another", created_at="later")) == claims
 
 
-def test_a_pack_outside_the_manifest_is_unproven(cloud: Cloud, manifest: Manifest) -> None:
-    assert "x/y" in unproven(lambda: verify_pack(cloud.store, manifest, "x/y", KEYS, decode=True))
+def test_a_pack_outside_the_manifest_is_unproven(examiner: Examiner) -> None:
+    assert "x/y" in unproven(lambda: examiner.prove("x/y", decode=True))
 
 
 def test_an_upload_that_claimed_success_with_wrong_bytes_is_found(
@@ -174,5 +231,6 @@ def test_an_upload_that_claimed_success_with_wrong_bytes_is_found(
     monkeypatch.setattr(cloud.store, "_store", rot)
     frozen = box.freeze("s9")
     manifest = read_manifest(cloud.store, ManifestRef(**frozen["manifest"]), KEYS)
-    check_objects(cloud.store, manifest, expected(frozen))
-    unproven(lambda: verify_pack(cloud.store, manifest, frozen["packs_all"][0], KEYS, decode=False))
+    examiner = Examiner(cloud.store, manifest, KEYS)
+    assert examiner.look().faults == ()
+    unproven(lambda: examiner.prove(frozen["packs_all"][0], decode=False))

@@ -1,0 +1,166 @@
+"""Proving a stored snapshot: which packs are looked at, read back and decoded, and what the rows say afterwards.
+
+Network only; nothing here holds a lock. Whoever proves decides what follows from a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.db.models.functions import Now
+
+from hibernation.domain.errors import SnapshotUnproven
+from hibernation.models import Pack, Snapshot
+from hibernation.services.clock import db_now
+from hibernation.services.keys import keys_of
+from hibernation.snapshots.manifest import ManifestRef, check_manifest_complete, read_manifest
+from hibernation.snapshots.registry import get_store
+from hibernation.snapshots.verification import Examiner, Fault, choose_to_decode
+
+PROOF_LASTS = timedelta(days=7)
+"""Stored bytes can rot: an older proof is made again before another machine ends on it."""
+_LOOK_LASTS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Packs of one snapshot by what is known of them. ``attested`` by the store, ``read_back`` and ``decoded`` by us.
+
+    ``pending`` is what is still to be read, ``key → whether to decode``. Sizes in bytes.
+    """
+
+    packs: dict[str, Pack]
+    pending: dict[str, bool]
+    attested: int
+    decoded: int
+
+    @property
+    def bytes_total(self) -> int:
+        return sum(pack.size for pack in self.packs.values())
+
+    @property
+    def bytes_pending(self) -> int:
+        return sum(self.packs[key].size for key in self.pending)
+
+    def summary(self, rule: str) -> dict[str, str | int]:
+        """For people, once nothing is pending."""
+        return {
+            "rule": rule,
+            "packs": len(self.packs),
+            "bytes": self.bytes_total,
+            "attested": self.attested,
+            "read_back": len(self.packs) - self.attested,
+            "decoded": self.decoded,
+        }
+
+
+class Prover:
+    """One snapshot whose manifest was read and found whole. Its packs' rows are read anew by each ``tally``."""
+
+    def __init__(self, snapshot: Snapshot, examiner: Examiner) -> None:
+        self.snapshot = snapshot
+        self.examiner = examiner
+        self._attested: frozenset[str] = frozenset()
+        self._looked_at = float("-inf")
+
+    @classmethod
+    def open(cls, snapshot: Snapshot) -> Self:
+        """Read the manifest and find its packs' rows, or ``SnapshotUnproven``. Links the packs to the snapshot."""
+        _check_manifest_issued(snapshot)
+        store, keys = get_store(), keys_of(snapshot.key)
+        manifest = read_manifest(store, manifest_ref(snapshot), keys)
+        check_manifest_complete(manifest)
+        prover = cls(snapshot, Examiner(store, manifest, keys))
+        snapshot.packs.set(prover.rows().values())
+        Pack.objects.filter(key=snapshot.manifest_key).update(verified_at=Now())
+        return prover
+
+    def rows(self) -> dict[str, Pack]:
+        """The row of every pack the manifest names: nothing that we did not issue for this instance counts."""
+        told = {pack.key: (pack.size, pack.sha256) for pack in self.examiner.manifest.packs}
+        own = Pack.objects.filter(instance=self.snapshot.instance_id, kind="pack", condemned_at__isnull=True)
+        packs = {pack.key: pack for pack in own.filter(key__in=told)}
+        for key, facts in told.items():
+            if key not in packs:
+                raise SnapshotUnproven(f"the manifest names {key}, which this instance does not have")
+            if (packs[key].size, packs[key].sha256) != facts:
+                raise SnapshotUnproven(f"pack {key}: the manifest and our record differ in size or sha256")
+        return packs
+
+    def look(self) -> tuple[Fault, ...]:
+        """Ask the store after every pack; what it attests is proven by that. The answer holds for a minute."""
+        if time.monotonic() - self._looked_at < _LOOK_LASTS:
+            return ()
+        seen = self.examiner.look()
+        Pack.objects.filter(key__in=seen.attested).update(verified_at=Now())
+        self._attested = seen.attested
+        if not seen.faults:
+            self._looked_at = time.monotonic()
+        return seen.faults
+
+    def tally(self, secret: bytes, *, everything: bool, since: datetime, oldest: datetime) -> Tally:
+        """What is still to be done, after ``look``. What was decoded after ``since`` counts for this sample.
+
+        Bytes found right before ``oldest`` are read again.
+        """
+        packs, claims = self.rows(), self.examiner.claims
+        decoded = {key for key, pack in packs.items() if pack.decoded_at and pack.proof == claims[key]}
+        before = {key for key in decoded if _before(packs[key].decoded_at, since)}
+        chosen = choose_to_decode(
+            {key: pack.size for key, pack in packs.items() if key not in before},
+            secret,
+            everything=everything,
+        )
+        unread = {key for key, pack in packs.items() if _before(pack.verified_at, oldest)}
+        pending = {key: key in chosen - decoded for key in packs if key in unread | (chosen - decoded)}
+        return Tally(packs, pending, len(self._attested & packs.keys()), len(decoded))
+
+    def prove(self, pending: dict[str, bool], *, until: float) -> Iterator[Fault]:
+        """Read these packs back until ``until`` (monotonic), note what is right and yield what is not."""
+        in_time = ((key, decode) for key, decode in pending.items() if time.monotonic() < until)
+        for key, error in self.examiner.prove_all(in_time):
+            if error is not None:
+                yield Fault(key, error.message)
+            elif pending[key]:
+                proof = self.examiner.claims[key]
+                Pack.objects.filter(key=key).update(verified_at=Now(), decoded_at=Now(), proof=proof)
+            else:
+                Pack.objects.filter(key=key).update(verified_at=Now())
+
+
+def manifest_ref(snapshot: Snapshot) -> ManifestRef:
+    return ManifestRef(
+        key=snapshot.manifest_key,
+        size=snapshot.manifest_size,
+        sha256=snapshot.manifest_sha256,
+        id=snapshot.manifest_id,
+    )
+
+
+def record_proof(snapshot: Snapshot, tally: Tally, rule: str) -> None:
+    """Write on the snapshot what was proven of it, for people to see."""
+    said = tally.summary(rule) | {"at": db_now().isoformat(timespec="seconds")}
+    report = Snapshot.objects.values_list("report", flat=True).get(pk=snapshot.pk)
+    Snapshot.objects.filter(pk=snapshot.pk).update(report={**report, "verification": said})
+
+
+def _before(moment: datetime | None, limit: datetime) -> bool:
+    return moment is None or moment < limit
+
+
+def _check_manifest_issued(snapshot: Snapshot) -> None:
+    """The machine names its manifest; only one whose upload we signed for this instance is the machine's own."""
+    issued = Pack.objects.filter(
+        condemned_at__isnull=True,
+        instance=snapshot.instance_id,
+        kind="manifest",
+        key=snapshot.manifest_key,
+        size=snapshot.manifest_size,
+        sha256=snapshot.manifest_sha256,
+    )
+    if not issued.exists():
+        raise SnapshotUnproven(f"manifest {snapshot.manifest_key} was never issued to this instance")
