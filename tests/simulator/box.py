@@ -22,10 +22,14 @@ UTILIZATIONS: dict[Gpu, tuple[float | None, ...]] = {
 
 @dataclass(slots=True)
 class Job:
-    """A freeze or thaw. ``version``: the workspace it captured when it began, or the one it restores."""
+    """A freeze or thaw. ``version``: the workspace it captured when it began, or the one it restores.
+
+    ``yields``: it ends as soon as the GPU works.
+    """
 
     done_at: datetime
     version: int
+    yields: bool = False
     state: str = "running"
     error_code: str = ""
     unreadable: int = 0
@@ -65,7 +69,7 @@ class Box:
     paused: bool = False
     fenced_at: datetime | None = None
     agent: SimAgent | None = None
-    freezes: dict[tuple[int, int], Job] = field(default_factory=dict)
+    freezes: dict[str, Job] = field(default_factory=dict)
     thaws: dict[int, Job] = field(default_factory=dict)
 
     @property
@@ -83,8 +87,16 @@ class Box:
         self.paused, self.fenced_at = True, now
         return self.version - captured
 
-    def release(self) -> None:
+    def running_jobs(self, now: datetime) -> int:
+        jobs = [*self.freezes.values(), *self.thaws.values()]
+        return sum(job.state == "running" and job.done_at > now for job in jobs)
+
+    def let_go(self) -> None:
         self.paused, self.fenced_at = False, None
-        for job in self.freezes.values():
-            if job.state == "running":
-                job.state, job.error_code = "failed", "cancelled"
+
+    def stop(self, name: str, now: datetime) -> Job | None:
+        """End this freeze; one that was done is done."""
+        job = self.freezes.get(name)
+        if job is not None and job.state == "running":
+            job.state, job.error_code = ("done", "") if job.done_at <= now else ("failed", "stopped")
+        return job

@@ -30,11 +30,11 @@ from hibernation.domain.effects import (
 )
 from hibernation.domain.errors import BoxUnreachable, DumontError, HostKeyChanged, SnapshotUnproven
 from hibernation.domain.reconcile import Listing
-from hibernation.domain.states import MachineState
+from hibernation.domain.states import MachineState, SnapshotState
 from tests.simulator.box import Box, Gpu, Job, SimAgent
 from tests.simulator.faults import Faults
 from tests.simulator.provider import SimProvider
-from tests.simulator.rows import Database, OperationRow
+from tests.simulator.rows import Database, OperationRow, SnapshotRow
 from tests.simulator.store import SimStore
 from tests.simulator.witness import Call, Witness
 
@@ -60,7 +60,7 @@ class Edge:
     def _perform(self, operation: OperationRow, effect: Effect) -> Reply:
         match effect:
             case Quiesce():
-                return self._on_box(operation, lambda box: Ok())
+                return self._on_box(operation, lambda box: self._quiesce(operation, box))
             case RunFreeze():
                 return self._on_box(operation, lambda box: self._freeze(operation, box, effect))
             case Verify():
@@ -68,7 +68,7 @@ class Edge:
             case Fence():
                 return self._on_box(operation, lambda box: self._fence(operation, box))
             case Release():
-                return self._on_box(operation, self._release)
+                return self._on_box(operation, lambda box: self._release(operation, box))
             case Destroy(contract):
                 return self._destroy(operation, contract)
             case ListMachines():
@@ -94,7 +94,7 @@ class Edge:
 
     def release_lost(self, contract: str) -> None:
         """Let the paused writers of a machine that came back go on. Raises ``BoxUnreachable``."""
-        self._reach(self._provider.boxes[contract]).release()
+        self._reach(self._provider.boxes[contract]).let_go()
 
     def _on_box(self, operation: OperationRow, act: Callable[[Box], Reply]) -> Reply:
         box = self._reach(self.box_of(operation))
@@ -114,23 +114,51 @@ class Edge:
             raise HostKeyChanged
         return box
 
+    def _quiesce(self, operation: OperationRow, box: Box) -> Ok:
+        """Stop what an operation left behind that gave up while the box did not answer."""
+        left = self.left_behind(operation)
+        if left is not None:
+            self._stop(box, left.name)
+        return Ok()
+
+    def left_behind(self, operation: OperationRow) -> SnapshotRow | None:
+        earlier = [
+            other.snapshot_id
+            for other in self._db.operations.values()
+            if other.machine_id == operation.machine_id and other.snapshot_id and other.id != operation.id
+        ]
+        row = self._db.snapshots[max(earlier)] if earlier else None
+        return row if row is not None and row.state is SnapshotState.FAILED else None
+
     def _freeze(self, operation: OperationRow, box: Box, effect: RunFreeze) -> JobSeen:
-        now, key = self._clock.now, (operation.id, effect.round)
-        job = box.freezes.get(key)
+        now, name = self._clock.now, self._snapshot(operation).name
+        job = box.freezes.get(name)
         if job is None or (effect.again and job.state in ENDED_BADLY):
-            job = box.freezes[key] = self._new_job(box.version)
+            job = box.freezes[name] = self._new_job(box.version)
+            job.yields = effect.yields
             job.unreadable = 1 if self._faults.hit("unreadable_files") else 0
         elif job.state == "running" and self._faults.hit("job_died"):
             job.state = "died"
+        elif job.state == "running" and job.yields and box.gpu is not Gpu.IDLE:
+            job.state, job.error_code = "failed", "activity_resumed"
         elif job.state == "running" and job.done_at <= now:
             job.state = "done"
-            name = self._db.snapshots[operation.snapshot_id or 0].name
-            self._store.put(name, effect.round, job.version)
+        return self._seen(name, effect.round, job)
+
+    def _seen(self, name: str, round_: int, job: Job) -> JobSeen:
+        if job.state == "done" and (name, round_) not in self._store.copies:
+            self._store.put(name, round_, job.version)
         result = {"unreadable_total": job.unreadable} if job.state == "done" else None
         return JobSeen(job.state, result=result, error_code=job.error_code)
 
+    def _snapshot(self, operation: OperationRow) -> SnapshotRow:
+        return self._db.snapshots[operation.snapshot_id or 0]
+
     def _new_job(self, version: int) -> Job:
-        return Job(self._clock.after(self._rng.uniform(1, 25)), version)
+        long = self._faults.hit("long_job")
+        return Job(
+            self._clock.after(self._rng.uniform(25, 240) if long else self._rng.uniform(1, 25)), version
+        )
 
     def verify(self, operation: OperationRow) -> Reply:
         row = self._db.snapshots[operation.snapshot_id or 0]
@@ -142,14 +170,21 @@ class Edge:
         return VerifySeen(len(copy.read_back), len(copy.packs))
 
     def _fence(self, operation: OperationRow, box: Box) -> FenceSeen:
-        captured = box.freezes[operation.id, operation.memo.round].version
+        captured = box.freezes[self._snapshot(operation).name].version
         changed = box.fence(captured, self._clock.now)
         busy = None if box.gpu is Gpu.UNREADABLE else box.gpu is Gpu.BUSY
         return FenceSeen(changed, busy, ("results.bin",) if changed else ())
 
-    def _release(self, box: Box) -> Ok:
-        box.release()
-        return Ok()
+    def _release(self, operation: OperationRow, box: Box) -> Reply:
+        box.let_go()
+        if operation.snapshot_id is None:
+            return Ok()
+        row = self._snapshot(operation)
+        job = self._stop(box, row.name)
+        return Ok() if job is None else self._seen(row.name, row.round, job)
+
+    def _stop(self, box: Box, name: str) -> Job | None:
+        return box.stop(name, self._clock.now)
 
     def _launch(self, operation: OperationRow, effect: Launch) -> Launched:
         row = self._db.machines.get(operation.machine_id or 0)

@@ -11,7 +11,7 @@ from hibernation.domain.effects import Effect, Reply
 from hibernation.domain.facts import Facts, Limits, MachineFacts, OperationFacts, SnapshotFacts
 from hibernation.domain.offers import OfferFilter
 from hibernation.domain.outcomes import Finish, Go, Outcome, Perform, Wait
-from hibernation.domain.states import OperationState
+from hibernation.domain.states import OperationState, SnapshotState
 from tests.simulator.edge import Edge
 from tests.simulator.requests import Requests
 from tests.simulator.rows import Database, OperationRow
@@ -128,7 +128,8 @@ class Executor:
     def _finish(self, operation: OperationRow, outcome: Finish) -> None:
         failed = OperationState.CANCELLED if outcome.cancelled else OperationState.FAILED
         operation.state = failed if outcome.error_code else OperationState.SUCCEEDED
-        operation.error_code = outcome.error_code
+        operation.error_code, operation.ended_at = outcome.error_code, self.clock.now
+        self.requests.schedule(self.db.instances[operation.instance_id])
         self.requests.finished(operation)
 
     def facts(self, operation: OperationRow) -> Facts:
@@ -141,6 +142,7 @@ class Executor:
             idle=instance.idle,
             machine=self._machine_facts(operation.machine_id),
             snapshot=self._snapshot_facts(operation.snapshot_id),
+            kept=self._kept(instance.snapshot_id),
             limits=self.limits,
         )
 
@@ -156,7 +158,11 @@ class Executor:
         if snapshot_id is None:
             return None
         row = self.db.snapshots[snapshot_id]
-        return SnapshotFacts(row.name, row.state, row.round)
+        return SnapshotFacts(row.name, row.state, row.round, row.frozen_at, row.unreadable)
+
+    def _kept(self, snapshot_id: int | None) -> SnapshotFacts | None:
+        kept = self._snapshot_facts(snapshot_id)
+        return kept if kept is not None and kept.state is SnapshotState.VERIFIED else None
 
 
 def operation_facts(operation: OperationRow) -> OperationFacts:
@@ -178,4 +184,5 @@ def operation_facts(operation: OperationRow) -> OperationFacts:
         want=ANYTHING,
         status_before=operation.status_before,
         memo=operation.memo,
+        purpose=operation.purpose,
     )

@@ -38,9 +38,10 @@ class Faults:
     ssh_answer_lost: float = 0.05
     host_key_changed: float = 0.003
     job_died: float = 0.06
+    long_job: float = 0.08
     pack_bad: float = 0.03
     store_error: float = 0.06
-    unreadable_files: float = 0.02
+    unreadable_files: float = 0.05
     disk_full: float = 0.04
     active: bool = field(default=True)
 

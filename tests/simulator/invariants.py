@@ -15,10 +15,11 @@ from hibernation.domain.states import (
     InstanceStatus,
     MachineState,
     OperationKind,
+    OperationState,
     SnapshotState,
 )
 from tests.simulator.box import Box
-from tests.simulator.rows import Machine, OperationRow
+from tests.simulator.rows import Machine, OperationRow, SnapshotRow
 from tests.simulator.transitions import BILLING, OUR_PREFIX
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ Check = Callable[["Simulation"], str | None]
 HOLDING = (M.INTENDED, M.LAUNCHED, M.ACTIVE)
 UP = (S.RUNNING, S.IDLE)
 GAP = timedelta(seconds=25)
+SHORTEST_BETWEEN_SAVES = timedelta(seconds=60)
+LONGEST_WAIT_FOR_A_SAVE = timedelta(minutes=5)
+"""In a world without faults, where a job takes half a minute and a box cut off answers again after two."""
 OLDEST_FENCE = timedelta(seconds=75)
 """What ``fence_holds`` and one lease add up to in the simulation's limits."""
 TERMINAL_EVENTS = {
@@ -41,6 +45,12 @@ TERMINAL_EVENTS = {
     OperationKind.WAKE: (
         EventType.WOKE,
         EventType.REGISTERED,
+        EventType.FAILED,
+        EventType.OPERATION_CANCELLED,
+    ),
+    OperationKind.SNAPSHOT: (
+        EventType.SNAPSHOT_VERIFIED,
+        EventType.SNAPSHOT_ABANDONED,
         EventType.FAILED,
         EventType.OPERATION_CANCELLED,
     ),
@@ -59,7 +69,7 @@ def i1_nothing_unsaved_is_destroyed(sim: Simulation) -> str | None:
 def i1_no_return_only_when_proven_and_freshly_fenced(sim: Simulation) -> str | None:
     for operation in _passed(sim):
         row = sim.db.snapshots.get(operation.snapshot_id or 0)
-        if row is None or row.state is not SnapshotState.VERIFIED:
+        if row is None or row.state is not SnapshotState.VERIFIED or row.unreadable:
             return f"operation {operation.id} passed with snapshot {row}"
         copy, box = sim.world.store.copies[row.name, row.round], _box(sim, operation.machine_id)
         if not copy.proven:
@@ -209,6 +219,80 @@ def i4_each_operation_ends_with_one_event(sim: Simulation) -> str | None:
     return None
 
 
+def a_snapshot_changes_nothing_else(sim: Simulation) -> str | None:
+    """No status, no rental: whatever becomes of it, the instance is as it was."""
+    for event in sim.new_events():
+        operation = sim.db.operations.get(event.operation_id or 0)
+        if operation is not None and operation.kind is OperationKind.SNAPSHOT and event.status_to:
+            return f"snapshot {operation.id} made instance {event.instance_id} {event.status_to}"
+    for operation in _passed(sim):
+        if operation.kind is not OperationKind.HIBERNATE:
+            return f"{operation.kind} {operation.id} passed the point of no return"
+    return None
+
+
+def work_stops_a_precopy(sim: Simulation) -> str | None:
+    for operation_id in sim.witness.must_stop:
+        operation = sim.db.operations[operation_id]
+        went_on = operation.state is OperationState.SUCCEEDED and not operation.forced
+        if went_on and operation.kind is OperationKind.SNAPSHOT:
+            return f"pre-copy {operation_id} went on although the machine was busy"
+    return None
+
+
+def snapshots_keep_their_distance(sim: Simulation) -> str | None:
+    """However a GPU flaps."""
+    last, now = sim.witness.saved_last, sim.clock.now
+    for operation_id in sim.witness.saves_started:
+        instance_id = sim.db.operations[operation_id].instance_id
+        if instance_id in last and now - last[instance_id] < SHORTEST_BETWEEN_SAVES:
+            return f"snapshot {operation_id} came {now - last[instance_id]} after the one before it"
+        last[instance_id] = now
+    return None
+
+
+def a_box_does_one_job_at_a_time(sim: Simulation) -> str | None:
+    for box in sim.world.provider.boxes.values():
+        if box.alive and box.running_jobs(sim.clock.now) > 1:
+            return f"{box.contract} runs two jobs on one state"
+    return None
+
+
+def a_wake_would_restore_the_newest_whole_copy(sim: Simulation) -> str | None:
+    """What a lost machine leaves behind. One that lacks files counts only where there is no whole one."""
+    best: dict[int, SnapshotRow] = {}
+    for row in sim.db.snapshots.values():
+        if row.state is SnapshotState.VERIFIED:
+            before = best.get(row.instance_id)
+            if before is None or before.unreadable or not row.unreadable:
+                best[row.instance_id] = row
+    for instance in sim.db.instances.values():
+        found = best.get(instance.id)
+        if instance.snapshot_id != (None if found is None else found.id):
+            return f"instance {instance.id} keeps snapshot {instance.snapshot_id}, the best is {found}"
+        if found is not None and not sim.world.store.copies[found.name, found.round].proven:
+            return f"{found.name} was called proven and was not read back whole"
+    return None
+
+
+def a_lost_machine_leaves_what_was_proven(sim: Simulation) -> str | None:
+    for machine_id in sim.witness.declared_lost:
+        instance = sim.db.instances[sim.db.machines[machine_id].instance_id or 0]
+        if instance.status is S.FAILED and instance.snapshot_id is not None:
+            return f"instance {instance.id} was given up although snapshot {instance.snapshot_id} is proven"
+    return None
+
+
+def a_snapshot_keeps_no_hibernation_waiting(sim: Simulation) -> str | None:
+    calm_at, now = sim.witness.calm_at, sim.clock.now
+    if calm_at is None:
+        return None
+    for instance_id, since in sim.witness.due_since.items():
+        if now - max(since, calm_at) > LONGEST_WAIT_FOR_A_SAVE:
+            return f"instance {instance_id} is due since {since} and was not hibernated"
+    return None
+
+
 def one_operation_runs_and_one_waits(sim: Simulation) -> str | None:
     for instance_id in sim.db.instances:
         mine = [o for o in sim.db.operations.values() if o.instance_id == instance_id and not o.over]
@@ -298,6 +382,13 @@ ALWAYS: tuple[Check, ...] = (
     i13_usage_is_open_exactly_while_it_bills,
     i14_every_costly_call_has_an_intent_and_a_lease,
     one_operation_runs_and_one_waits,
+    a_snapshot_changes_nothing_else,
+    work_stops_a_precopy,
+    snapshots_keep_their_distance,
+    a_box_does_one_job_at_a_time,
+    a_wake_would_restore_the_newest_whole_copy,
+    a_lost_machine_leaves_what_was_proven,
+    a_snapshot_keeps_no_hibernation_waiting,
 )
 IN_THE_END: tuple[Check, ...] = (
     i3_nothing_of_ours_bills_unnoticed,

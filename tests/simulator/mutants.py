@@ -9,14 +9,25 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
-from hibernation.domain import heartbeats, hibernate, idle, lifecycle, reconcile, wake
+from hibernation.domain import (
+    heartbeats,
+    hibernate,
+    idle,
+    lifecycle,
+    occasions,
+    pacing,
+    reconcile,
+    saving,
+    snapshot,
+    wake,
+)
 from hibernation.domain.effects import Launch, Ok, Reply, Verify, VerifySeen
 from hibernation.domain.errors import DumontError, ProviderRefused
 from hibernation.domain.facts import Facts
 from hibernation.domain.idle import Activity, Judgement
-from hibernation.domain.outcomes import Finish, Go, Outcome, Perform, Plan, SetMachine
+from hibernation.domain.outcomes import Finish, Go, Outcome, Perform, Plan, SetMachine, SetStatus
 from hibernation.domain.reconcile import Action, Listing, MachineRow
-from hibernation.domain.states import LIVE_MACHINE_STATES, MachineState, OperationKind
+from hibernation.domain.states import LIVE_MACHINE_STATES, InstanceStatus, MachineState, OperationKind
 from tests.simulator.edge import Edge
 from tests.simulator.executor import Executor
 from tests.simulator.reconciler import Looked, Reconciler
@@ -95,7 +106,7 @@ def believes_the_upload() -> list[Change]:
 def skips_the_fence() -> list[Change]:
     def conclude(facts: Facts, reply: Reply) -> Outcome:
         if isinstance(reply, DumontError):
-            return hibernate.again(facts, reply)
+            return pacing.again(facts, reply)
         return Go("destroy", memo=replace(facts.operation.memo, fenced_round=facts.operation.memo.round))
 
     return [step(H, "fence", conclude=conclude)]
@@ -204,7 +215,7 @@ def stops_asking_for_the_end() -> list[Change]:
 
     def conclude(facts: Facts, reply: Reply) -> Outcome:
         outcome = real(facts, reply)
-        return hibernate.look_again(facts, "waiting") if isinstance(outcome, Go) else outcome
+        return pacing.look_again(facts, "waiting") if isinstance(outcome, Go) else outcome
 
     return [step(H, "confirm", conclude=conclude)]
 
@@ -380,3 +391,74 @@ def forgets_who_waits() -> list[Change]:
 @mutant("nobody_stays_paused")
 def gives_up_letting_go() -> list[Change]:
     return [step(H, "release", plan=lambda facts: hibernate._conclude_release(facts, Ok()))]
+
+
+@mutant("a_snapshot_changes_nothing_else")
+def fails_the_instance_with_the_snapshot() -> list[Change]:
+    real = snapshot._ended
+
+    def ended(facts: Facts, code: str, reason: str, changes: Any) -> Finish:
+        return real(facts, code, reason, (*changes, SetStatus(InstanceStatus.FAILED)))
+
+    return [(snapshot, "_ended", ended)]
+
+
+@mutant("i6")
+def ends_the_rental_after_a_snapshot() -> list[Change]:
+    real = snapshot._saved
+
+    def saved(facts: Facts, changes: Any) -> Finish:
+        return real(facts, (*changes, SetMachine(MachineState.DESTROYING, reason="saved")))
+
+    return [(snapshot, "_saved", saved)]
+
+
+@mutant("work_stops_a_precopy")
+def copies_on_while_the_gpu_works() -> list[Change]:
+    return [(snapshot, "doubt", lambda facts: None)]
+
+
+@mutant("snapshots_keep_their_distance")
+def starts_a_snapshot_with_every_flap() -> list[Change]:
+    return [(occasions, "_allowed_from", lambda attempts: None)]
+
+
+@mutant("a_box_does_one_job_at_a_time")
+def leaves_jobs_behind() -> list[Change]:
+    return [(Edge, "left_behind", lambda self, operation: None)]
+
+
+@mutant("a_wake_would_restore_the_newest_whole_copy")
+def keeps_the_first_copy() -> list[Change]:
+    return [(Writer, "may_replace", lambda self, proven, kept: kept is None)]
+
+
+@mutant("a_wake_would_restore_the_newest_whole_copy")
+def takes_a_copy_that_lacks_files() -> list[Change]:
+    return [(Writer, "may_replace", lambda self, proven, kept: True)]
+
+
+@mutant("i1")
+def ends_a_rental_on_a_copy_that_lacks_files() -> list[Change]:
+    def frozen(facts: Facts, reply: Any) -> Outcome:
+        return Go("verify", (saving.accepted(facts, reply),))
+
+    return [(hibernate, "_frozen", frozen), _no_refusal()]
+
+
+@mutant("a_lost_machine_leaves_what_was_proven")
+def gives_up_what_was_proven() -> list[Change]:
+    def after_loss(status: InstanceStatus, *, has_proven_copy: bool) -> InstanceStatus:
+        return InstanceStatus.FAILED if status in (InstanceStatus.RUNNING, InstanceStatus.IDLE) else status
+
+    return [(reconcile, "status_after_loss", after_loss)]
+
+
+@mutant("a_snapshot_keeps_no_hibernation_waiting")
+def copies_for_ever() -> list[Change]:
+    """A pre-copy starts its job anew whenever it was done."""
+
+    def frozen(facts: Facts, reply: Any) -> Outcome:
+        return Go("quiesce", (saving.accepted(facts, reply),))
+
+    return [(snapshot, "_frozen", frozen)]

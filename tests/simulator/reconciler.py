@@ -19,7 +19,7 @@ from hibernation.domain.reconcile import (
     ReportOrphan,
     SendAway,
 )
-from hibernation.domain.states import EventType, InstanceStatus, MachineState, OperationKind
+from hibernation.domain.states import EventType, InstanceStatus, MachineState, OperationKind, SnapshotState
 from tests.simulator.edge import Edge
 from tests.simulator.provider import SimProvider
 from tests.simulator.rows import Machine
@@ -137,9 +137,13 @@ class Reconciler:
         self.witness.declared_lost.append(machine.id)
         self.writer.set_machine(machine, MachineState.LOST)
         machine.missing_since = None
-        lonely = self.db.running(instance.id) is None and instance.status in (S.RUNNING, S.IDLE)
-        status = self.writer.set_status(instance, S.FAILED) if lonely else ("", "")
-        self._tell(EventType.MACHINE_LOST, machine, status)
+        kept = self.db.snapshots.get(instance.snapshot_id or 0)
+        proven = kept is not None and kept.state is SnapshotState.VERIFIED
+        after = self.after_loss(instance.status, proven)
+        self._tell(EventType.MACHINE_LOST, machine, self.writer.set_status(instance, after))
+
+    def after_loss(self, status: InstanceStatus, proven: bool) -> InstanceStatus:
+        return reconcile.status_after_loss(status, has_proven_copy=proven)
 
     def _recover(self, machine: Machine, contract: str) -> None:
         instance = self.db.instances[machine.instance_id or 0]

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hibernation.domain import heartbeats, idle, lifecycle
 from hibernation.domain.heartbeats import Beat
+from hibernation.domain.occasions import Attempt, Wish, next_snapshot
 from hibernation.domain.states import (
     EventType,
     InstanceStatus,
     MachineState,
     OperationKind,
     OperationState,
+    SnapshotPurpose,
+    SnapshotState,
 )
 from tests.simulator.rows import InstanceRow, OperationRow
 from tests.simulator.transitions import Writer
 from tests.simulator.witness import HeardBeat, Quiet
 
 S = InstanceStatus
+UP = (S.RUNNING, S.IDLE)
 MAY_START: dict[OperationKind, tuple[InstanceStatus, ...]] = {
     OperationKind.HIBERNATE: (S.RUNNING, S.IDLE),
+    OperationKind.SNAPSHOT: (S.RUNNING, S.IDLE),
     OperationKind.WAKE: (S.HIBERNATED, S.DELETED, S.FAILED, S.PROVISIONING),
 }
 DEADLINE = timedelta(minutes=20)
@@ -45,6 +50,8 @@ class Requests:
         running = self.db.running(instance_id)
         if running is None:
             return self._ask_idle(instance_id, kind, forced)
+        if kind is OperationKind.SNAPSHOT or running.kind is OperationKind.SNAPSHOT:
+            return self._ask_beside_snapshot(instance_id, kind, running)
         turning_back = running.step == "release" or running.cancel_reason != ""
         if running.kind is kind and not (kind is OperationKind.HIBERNATE and turning_back):
             self._drop_queued(instance_id)
@@ -53,6 +60,27 @@ class Requests:
         if kind is OperationKind.WAKE and running.point_of_no_return_at is None:
             running.cancel_reason = running.cancel_reason or "superseded"
         return self._queue(instance_id, kind, forced)
+
+    def _ask_beside_snapshot(
+        self, instance_id: int, kind: OperationKind, running: OperationRow
+    ) -> OperationRow | None:
+        """A hibernation waits for a snapshot; a wake has nothing to do, unless the machine was lost meanwhile."""
+        up = self.db.instances[instance_id].status in UP
+        waiting = self.db.queued(instance_id)
+        hibernation_waits = waiting is not None and waiting.kind is OperationKind.HIBERNATE
+        if kind is OperationKind.WAKE:
+            if not up:
+                running.cancel_reason = running.cancel_reason or "superseded"
+            return self._queue(instance_id, kind, forced=True) if hibernation_waits or not up else None
+        if not up or running.kind is not OperationKind.SNAPSHOT:
+            return None
+        if kind is OperationKind.HIBERNATE:
+            return self._queue(instance_id, kind, forced=True)
+        if running.step == "release" or running.cancel_reason:
+            return None if hibernation_waits else self._queue(instance_id, kind, forced=True)
+        running.forced, running.purpose = True, SnapshotPurpose.ORDERED
+        self.db.commits += 1
+        return running
 
     def _queue(self, instance_id: int, kind: OperationKind, forced: bool) -> OperationRow:
         """At most one waits: the same kind is answered, another kind gives way to the newer wish."""
@@ -110,12 +138,52 @@ class Requests:
         return self._is_due(instance)
 
     def _is_due(self, instance: InstanceRow) -> bool:
+        return self.is_idle_enough(instance) and self.db.running(instance.id) is None
+
+    def is_idle_enough(self, instance: InstanceRow) -> bool:
         return (
             instance.status is S.IDLE
             and idle.is_due(instance.idle, instance.policy, self.clock.now)
             and (instance.hold_until is None or instance.hold_until <= self.clock.now)
-            and self.db.running(instance.id) is None
         )
+
+    def schedule(self, instance: InstanceRow) -> None:
+        """In every transaction that ends an operation or changes what the machine does."""
+        due = self.snapshot_due(instance)
+        instance.snapshot_due_at = due[0] if due is not None else None
+
+    def snapshot_due(self, instance: InstanceRow) -> tuple[datetime, SnapshotPurpose] | None:
+        mine = [o for o in self.db.operations.values() if o.instance_id == instance.id]
+        earlier = [o for o in mine if o.kind is OperationKind.SNAPSHOT and o.started_at is not None]
+        proven = [
+            row.frozen_at
+            for row in self.db.snapshots.values()
+            if row.instance_id == instance.id and row.frozen_at and row.state is SnapshotState.VERIFIED
+        ]
+        woken = self.witness.woke_at.get(instance.id)
+        return next_snapshot(
+            Wish(instance.policy, interval=instance.interval),
+            status=instance.status,
+            idle=instance.idle,
+            saved_at=max([*proven, *([woken] if woken else [])], default=None),
+            attempts=[Attempt(o.started_at, o.state) for o in reversed(earlier) if o.started_at],
+        )
+
+    def save_due(self) -> None:
+        """Start the snapshots that are due, judged anew."""
+        for instance in self.db.instances.values():
+            if instance.snapshot_due_at is None or instance.snapshot_due_at > self.clock.now:
+                continue
+            instance.snapshot_due_at = None
+            due = self.snapshot_due(instance) if self.db.running(instance.id) is None else None
+            if due is None or due[0] > self.clock.now:
+                instance.snapshot_due_at = due[0] if due is not None else None
+                continue
+            forced = due[1] is not SnapshotPurpose.PRE_COPY
+            operation = self._new(instance.id, OperationKind.SNAPSHOT, forced)
+            operation.purpose = due[1]
+            self._start(operation)
+            self.witness.saves_started.append(operation.id)
 
     def release_slots(self) -> None:
         for row in self.db.instances.values():
@@ -163,7 +231,7 @@ class Requests:
     def _note_busy(self, sent: SentBeat, instance: InstanceRow) -> None:
         running = self.db.running(instance.id)
         busy = any(u is not None and u > instance.policy.gpu_usage_threshold for u in sent.utilizations)
-        unforced = running is not None and running.kind is OperationKind.HIBERNATE and not running.forced
+        unforced = running is not None and running.kind is not OperationKind.WAKE and not running.forced
         if busy and running is not None and unforced and running.point_of_no_return_at is None:
             self.witness.must_stop.add(running.id)
 
@@ -183,7 +251,9 @@ class Requests:
         machine.first_beat_at = machine.first_beat_at or self.clock.now
         status = self.writer.set_status(instance, result.status)
         instance.idle = result.idle
-        if result.cancel_hibernation and running is not None:
+        if status != ("", ""):
+            self.schedule(instance)
+        if result.stop_operation and running is not None:
             running.cancel_reason = "activity_resumed"
         if result.event is not None:
             self.writer.emit(result.event, result.judgement.why, instance.id, None, status)
@@ -208,7 +278,10 @@ class Requests:
         operation.state, operation.status_before = OperationState.RUNNING, instance.status
         operation.started_at = operation.entered_at = operation.due_at = now
         operation.deadline_at = now + DEADLINE
-        if operation.kind is OperationKind.HIBERNATE:
+        if operation.kind is OperationKind.SNAPSHOT:
+            operation.machine_id, status = instance.machine_id, ("", "")
+            event = EventType.SNAPSHOT_STARTED
+        elif operation.kind is OperationKind.HIBERNATE:
             operation.machine_id = instance.machine_id
             status = self.writer.set_status(instance, S.HIBERNATING)
             event = EventType.HIBERNATE_STARTED

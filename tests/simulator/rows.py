@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hibernation.domain.facts import Memo
 from hibernation.domain.idle import IdleState, Policy
@@ -14,6 +14,7 @@ from hibernation.domain.states import (
     MachineState,
     OperationKind,
     OperationState,
+    SnapshotPurpose,
     SnapshotState,
 )
 
@@ -30,6 +31,8 @@ class InstanceRow:
     machine_id: int | None = None
     snapshot_id: int | None = None
     hold_until: datetime | None = None
+    interval: timedelta | None = None
+    snapshot_due_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +75,8 @@ class OperationRow:
     snapshot_id: int | None = None
     memo: Memo = Memo()
     error_code: str = ""
+    purpose: SnapshotPurpose = SnapshotPurpose.ORDERED
+    ended_at: datetime | None = None
 
     @property
     def over(self) -> bool:
@@ -81,9 +86,12 @@ class OperationRow:
 @dataclass(slots=True)
 class SnapshotRow:
     id: int
+    instance_id: int
     name: str
     state: SnapshotState
     round: int
+    frozen_at: datetime | None = None
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

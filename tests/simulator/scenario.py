@@ -10,6 +10,8 @@ from hibernation.domain.idle import Policy
 INSTANCES = 3
 WORKERS = 3
 POLICY = Policy(pause_after=timedelta(seconds=60), delete_after=timedelta(minutes=4))
+INTERVAL = timedelta(minutes=3)
+"""Between the periodic snapshots of the last instance; the others have none."""
 LIMITS = Limits(
     quiesce=timedelta(seconds=40),
     freeze_unreachable=timedelta(seconds=60),
@@ -35,7 +37,7 @@ ACTIONS = (
     ("tick", 6),
     ("sweep", 6),
     ("reconcile", 9),
-    ("command", 2),
+    ("command", 2.6),
     ("harm", 0.5),
     ("foreign", 0.15),
     ("flush", 0.15),

@@ -22,6 +22,7 @@ from tests.simulator.requests import Requests, change_threshold
 from tests.simulator.rows import Database, EventRow, InstanceRow
 from tests.simulator.scenario import (
     INSTANCES,
+    INTERVAL,
     LIMITS,
     NAMES,
     POLICY,
@@ -84,7 +85,9 @@ class Simulation:
     def _create(self, number: int) -> None:
         idle = IdleState(interval=timedelta(seconds=BEAT_SECONDS))
         now = self.clock.now
-        self.db.instances[number] = InstanceRow(number, InstanceStatus.PROVISIONING, now, POLICY, idle)
+        row = InstanceRow(number, InstanceStatus.PROVISIONING, now, POLICY, idle)
+        row.interval = INTERVAL if number == INSTANCES else None
+        self.db.instances[number] = row
         self.replayed[number] = InstanceStatus.PROVISIONING.value
         self.requests.ask(number, OperationKind.WAKE)
 
@@ -136,6 +139,11 @@ class Simulation:
             machine = self.db.machines[operation.machine_id or 0]
             box = self.world.provider.boxes[machine.contract_id or ""]
             self.witness.hibernated_version[operation.instance_id] = box.version
+        for instance in self.db.instances.values():
+            if self.requests.is_idle_enough(instance):
+                self.witness.due_since.setdefault(instance.id, self.clock.now)
+            else:
+                self.witness.due_since.pop(instance.id, None)
         for operation_id in self.witness.woke:
             instance_id = self.db.operations[operation_id].instance_id
             self.witness.woke_at[instance_id] = self.clock.now
@@ -204,9 +212,10 @@ class Simulation:
         if self.swept is None:
             self.swept = self.requests.due() or None
             self.requests.release_slots()
-        elif self.rng.random() < 0.3:
+        elif self.rng.random() < 0.3 or not self.world.faults.active:
             self.requests.sweep(self.swept)
             self.swept = None
+        self.requests.save_due()
 
     def command(self) -> None:
         """Somebody orders what fits the state, mostly; sometimes the opposite, or a cancellation."""
@@ -214,6 +223,8 @@ class Simulation:
         running = self.db.running(instance_id)
         if running is not None and mood < 0.12:
             self.requests.cancel(running)
+        elif mood > 0.88 and self.db.instances[instance_id].status in UP:
+            self.requests.ask(instance_id, OperationKind.SNAPSHOT)
         elif running is None:
             up = self.db.instances[instance_id].status in UP
             self.requests.ask(instance_id, OperationKind.HIBERNATE if up else OperationKind.WAKE)
@@ -241,6 +252,9 @@ class Simulation:
     def settle_down(self) -> None:
         """Without faults, everything begun must end. Raises ``Violation`` if it does not."""
         self.world.calm()
+        self.witness.calm_at = self.clock.now
+        for instance in self.db.instances.values():
+            instance.interval = None
         for instance_id in self.db.instances:
             if self.rng.random() < 0.6:
                 self.requests.ask(instance_id, OperationKind.WAKE)
@@ -297,7 +311,9 @@ class Simulation:
             MachineState.DESTROYING,
             MachineState.ORPHAN,
         )
-        if any(m.state in waiting or m.missing_since is not None for m in self.db.machines.values()):
+        machines = self.db.machines.values()
+        missed = [m for m in machines if m.missing_since is not None and m.state is MachineState.ACTIVE]
+        if missed or any(m.state in waiting for m in machines):
             return False
         return all(i.status is not InstanceStatus.IDLE for i in self.db.instances.values())
 

@@ -17,6 +17,7 @@ from hibernation.domain.outcomes import (
     PassPointOfNoReturn,
     SetMachine,
     SetStatus,
+    SnapshotAbandoned,
     SnapshotFailed,
     SnapshotFrozen,
     SnapshotVerified,
@@ -74,18 +75,24 @@ class Writer:
             case PassPointOfNoReturn():
                 operation.point_of_no_return_at = self.clock.now
                 self.witness.passed.append(operation.id)
-            case BeginSnapshot() | SnapshotFrozen() | SnapshotVerified() | SnapshotFailed():
-                self._snapshot(operation, change)
+            case BeginSnapshot(round_):
+                operation.snapshot_id = self._new_snapshot(operation, round_).id
+            case SnapshotFrozen(_, result):
+                row = self._snapshot(operation)
+                row.state, row.frozen_at = SnapshotState.FROZEN, self.clock.now
+                row.unreadable = int(result.get("unreadable_total", 0))
+            case SnapshotVerified():
+                self._verified(operation)
+            case SnapshotFailed() | SnapshotAbandoned():
+                if operation.snapshot_id is not None:
+                    self._snapshot(operation).state = SnapshotState.FAILED
             case SetStatus() | Emit():
                 raise AssertionError(change)
             case _:
                 assert_never(change)
 
     def _set_operation_status(self, operation: OperationRow, status: InstanceStatus) -> tuple[str, str]:
-        instance = self.db.instances[operation.instance_id]
-        if status is InstanceStatus.HIBERNATED and operation.snapshot_id is not None:
-            instance.snapshot_id = operation.snapshot_id
-        return self.set_status(instance, status)
+        return self.set_status(self.db.instances[operation.instance_id], status)
 
     def set_status(self, instance: InstanceRow, status: InstanceStatus) -> tuple[str, str]:
         """Follow one arrow; the answer belongs into the event of the same transaction."""
@@ -95,6 +102,7 @@ class Writer:
         if not may_become(old, status):
             raise AssertionError(f"instance {instance.id}: {old} → {status}")
         instance.status, instance.status_changed_at = status, self.clock.now
+        instance.snapshot_due_at = None
         if status not in KEEPS_WINDOW:
             instance.idle = replace(instance.idle, idle_since=None)
         return (old.value, status.value)
@@ -149,27 +157,25 @@ class Writer:
         if state is MachineState.DESTROYED:
             self.db.instances[operation.instance_id].machine_id = None
 
-    def _snapshot(
-        self,
-        operation: OperationRow,
-        change: BeginSnapshot | SnapshotFrozen | SnapshotVerified | SnapshotFailed,
-    ) -> None:
-        if operation.snapshot_id is None:
-            if isinstance(change, SnapshotFailed):
-                return
-            number = len(self.db.snapshots) + 1
-            self.db.snapshots[number] = SnapshotRow(number, f"s{number}", SnapshotState.WRITING, 0)
-            operation.snapshot_id = number
-        row = self.db.snapshots[operation.snapshot_id]
-        match change:
-            case BeginSnapshot(round_):
-                row.state, row.round = SnapshotState.WRITING, round_
-            case SnapshotFrozen():
-                row.state = SnapshotState.FROZEN
-            case SnapshotVerified():
-                row.state = SnapshotState.VERIFIED
-            case SnapshotFailed():
-                row.state = SnapshotState.FAILED
+    def _new_snapshot(self, operation: OperationRow, round_: int) -> SnapshotRow:
+        number = len(self.db.snapshots) + 1
+        row = SnapshotRow(number, operation.instance_id, f"s{number}", SnapshotState.WRITING, round_)
+        self.db.snapshots[number] = row
+        return row
+
+    def _snapshot(self, operation: OperationRow) -> SnapshotRow:
+        return self.db.snapshots[operation.snapshot_id or 0]
+
+    def _verified(self, operation: OperationRow) -> None:
+        """The newest proven copy is what a wake restores, unless it lacks files that an older one may have."""
+        row, instance = self._snapshot(operation), self.db.instances[operation.instance_id]
+        row.state = SnapshotState.VERIFIED
+        kept = self.db.snapshots.get(instance.snapshot_id or 0)
+        if self.may_replace(row, kept):
+            instance.snapshot_id = row.id
+
+    def may_replace(self, proven: SnapshotRow, kept: SnapshotRow | None) -> bool:
+        return kept is None or not proven.unreadable or kept.unreadable > 0
 
 
 def seconds(value: float) -> timedelta:

@@ -55,6 +55,7 @@ class Witness:
     passed: list[int] = field(default_factory=list)
     woke: list[int] = field(default_factory=list)
     started_unforced: list[int] = field(default_factory=list)
+    saves_started: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     void_beats: list[HeardBeat] = field(default_factory=list)
     declared_lost: list[int] = field(default_factory=list)
@@ -69,6 +70,9 @@ class Witness:
     orphaned_labels: list[str] = field(default_factory=list)
     forsaken: set[str] = field(default_factory=set)
     woke_at: dict[int, datetime] = field(default_factory=dict)
+    saved_last: dict[int, datetime] = field(default_factory=dict)
+    due_since: dict[int, datetime] = field(default_factory=dict)
+    calm_at: datetime | None = None
     crashes: int = 0
     boundaries: int = 0
 
@@ -96,6 +100,7 @@ class Witness:
             self.passed,
             self.woke,
             self.started_unforced,
+            self.saves_started,
             self.calls,
             self.void_beats,
             self.declared_lost,
