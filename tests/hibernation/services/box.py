@@ -113,6 +113,10 @@ class FakeBox:
             return replace(self.before_job.pop(0), job=job)
         return self.jobs.get(job, JobProgress(job, "", "unknown"))
 
+    def stop_job(self, job: str) -> JobProgress:
+        self.log.append("stop")
+        return self.jobs.get(job, JobProgress(job, "", "unknown"))
+
     def _work(self, job: str, spec: Mapping[str, Any]) -> JobProgress:
         home = str(self.home)
         local = {k: v.replace("~", home) if k.endswith("_file") else v for k, v in spec.items()}

@@ -167,7 +167,7 @@ def _replace_boxes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         boxes.jobs, "start_job", lambda box, job, spec, *, again=False: box.start_job(job, spec, again)
     )
     monkeypatch.setattr(boxes.jobs, "job_status", lambda box, job: box.job_status(job))
-    monkeypatch.setattr(boxes.jobs, "stop_job", lambda box, job: log("stop"))
+    monkeypatch.setattr(boxes.jobs, "stop_job", lambda box, job: box.stop_job(job))
     monkeypatch.setattr(boxes, "is_current", lambda box, workspace: box.is_current())
     monkeypatch.setattr(boxes, "fence_box", lambda box, workspace, state_file: box.fence())
     monkeypatch.setattr(boxes, "resume_writers", lambda box: log("resume"))
