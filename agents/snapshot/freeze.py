@@ -87,15 +87,10 @@ def _trusted_state(work: _Work) -> State | None:
 
 def _split(work: _Work, state: State | None) -> list[Found]:
     """Take over the files that nobody touched since the parent; return those that must be read."""
-    fresh = []
-    for found in work.tree.files:
-        kept = state.unchanged(found) if state else None
-        if kept is None:
-            fresh.append(found)
-        else:
-            work.kept.append(kept)
-    if state and fresh:
-        work.catalog.add_known(work.known, state.manifest.files)
+    fresh = work.tree.files
+    if state:
+        work.kept, fresh = state.split(fresh)
+        work.catalog.add_known(work.known, state.manifest.files if fresh else ())
     work.progress.set(
         phase="upload",
         files_total=len(work.tree.files),

@@ -6,9 +6,8 @@ The state file only saves work. Missing, damaged or of another snapshot or key, 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ class _File(msgspec.Struct):
 _decoder = msgspec.msgpack.Decoder(_File)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class State:
     """The parent's rows and, by the number of the file, its inode and ctime (0: read it again next time)."""
 
@@ -52,28 +51,29 @@ class State:
     ctimes: Sequence[int]
     book: RuleBook
 
-    @cached_property
-    def numbers(self) -> dict[str, int]:
-        """The number of a file by its path."""
-        return {row.path: number for number, row in enumerate(self.manifest.files)}
+    def split(self, files: Iterable[Found]) -> tuple[list[Kept], list[Found]]:
+        """Files that nobody touched since, as they are remembered, and the others.
 
-    def unchanged(self, found: Found) -> Kept | None:
-        """The file as it is remembered, if it has the same inode, size and times: nobody wrote to it since.
-
-        The ctime catches a reset mtime, and a change of mode, owner or attributes.
+        Untouched means the same inode, size and times. The ctime catches a reset mtime, and a change of mode, owner
+        or attributes.
         """
-        number = self.numbers.get(found.path)
-        if number is None:
-            return None
-        row, info, ctime = self.manifest.files[number], found.stat, self.ctimes[number]
-        if (
-            ctime == info.st_ctime_ns
-            and row.mtime_ns == info.st_mtime_ns
-            and row.size == info.st_size
-            and self.inodes[number] == info.st_ino
-        ):
-            return Kept(row, ctime, info.st_ino)
-        return None
+        rows, inodes, ctimes = self.manifest.files, self.inodes, self.ctimes
+        numbers = {row[0]: number for number, row in enumerate(rows)}
+        kept, touched = [], []
+        for found in files:
+            path, info = found
+            number = numbers.get(path)
+            if (
+                number is not None
+                and ctimes[number] == info.st_ctime_ns
+                and inodes[number] == info.st_ino
+                and (row := rows[number]).mtime_ns == info.st_mtime_ns
+                and row.size == info.st_size
+            ):
+                kept.append(Kept(row, info.st_ctime_ns, info.st_ino))
+            else:
+                touched.append(found)
+        return kept, touched
 
 
 def save_state(path: Path, frame: bytes, looks: Sequence[Kept], book: RuleBook, keys: Keys) -> None:
@@ -108,7 +108,7 @@ def load_state(path: Path, keys: Keys | None = None) -> State | None:
         if file.format != FORMAT or (keys and file.keys != keys.mark(_MARK)):
             return None
         manifest = decode_manifest(unzstd(file.manifest, MAX_MANIFEST))
-        inodes, ctimes = array("Q", file.inodes), array("q", file.ctimes)
+        inodes, ctimes = array("Q", file.inodes).tolist(), array("q", file.ctimes).tolist()
     except (OSError, ValueError, SnapshotError):
         return None
     if not len(manifest.files) == len(inodes) == len(ctimes):
@@ -119,9 +119,9 @@ def load_state(path: Path, keys: Keys | None = None) -> State | None:
 def differences(state: State, tree: Tree) -> list[str]:
     """Paths that were created, deleted or changed since the state was written. A directory's times do not count."""
     before = state.manifest
-    walked = {found.path for found in tree.files}
-    changed = {found.path for found in tree.files if state.unchanged(found) is None}
-    changed |= state.numbers.keys() - walked
+    kept, touched = state.split(tree.files)
+    changed = {found.path for found in touched}
+    changed |= {row.path for row in before.files} - {found.row.path for found in kept}
     changed |= _odd_ones(map(_dir_mark, before.dirs), map(_dir_mark, tree.dirs))
     changed |= _odd_ones((row[:2] for row in before.symlinks), (row[:2] for row in tree.symlinks))
     changed |= _odd_ones(map(tuple, before.hardlinks), map(tuple, tree.hardlinks))
