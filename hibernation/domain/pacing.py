@@ -46,8 +46,8 @@ def restarted(memo: Memo) -> Memo | None:
 
 
 def in_words(duration: timedelta) -> str:
-    """``40 s``, ``12 min`` or ``3 h``: the largest unit that fits, rounded down, seconds as they are."""
+    """``40 s``, ``12 min`` or ``3 h``, rounded down."""
     seconds = max(0.0, duration.total_seconds())
     if seconds < 60:
-        return f"{seconds:g} s"
+        return f"{seconds // 1:g} s"
     return f"{seconds // 60:g} min" if seconds < 7200 else f"{seconds // 3600:g} h"

@@ -16,6 +16,7 @@ from hibernation.domain.states import (
     InstanceStatus,
     MachineState,
     OperationKind,
+    SnapshotPurpose,
     SnapshotState,
 )
 
@@ -55,6 +56,29 @@ def hibernating(step: str, **changes: Any) -> Facts:
         policy=Policy(),
         idle=IdleState(idle_since=ago(minutes=5), last_beat_at=ago(seconds=10)),
         machine=a_machine(),
+    )
+    return adapt(facts, **changes)
+
+
+def saving(step: str, **changes: Any) -> Facts:
+    """A snapshot in ``step`` of an instance that goes on; ordered by a person unless ``purpose`` says otherwise."""
+    operation = OperationFacts(
+        id=3,
+        kind=OperationKind.SNAPSHOT,
+        step=step,
+        started_at=ago(seconds=20),
+        entered_at=ago(seconds=5),
+        deadline_at=NOON + timedelta(hours=1),
+        forced=changes.get("purpose", SnapshotPurpose.ORDERED) is not SnapshotPurpose.PRE_COPY,
+    )
+    facts = Facts(
+        now=NOON,
+        operation=operation,
+        status=InstanceStatus.IDLE,
+        policy=Policy(),
+        idle=IdleState(idle_since=ago(seconds=25), last_beat_at=ago(seconds=10)),
+        machine=a_machine(),
+        snapshot=SnapshotFacts("s1", SnapshotState.WRITING),
     )
     return adapt(facts, **changes)
 

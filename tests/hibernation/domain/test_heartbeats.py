@@ -10,8 +10,14 @@ from hibernation.domain import heartbeats
 from hibernation.domain.facts import OperationFacts
 from hibernation.domain.heartbeats import Beat, BeatResult
 from hibernation.domain.idle import IdleState, Policy
-from hibernation.domain.states import LIVE_MACHINE_STATES, EventType, InstanceStatus, MachineState
-from tests.hibernation.domain.factories import NOON, ago, hibernating, waking
+from hibernation.domain.states import (
+    LIVE_MACHINE_STATES,
+    EventType,
+    InstanceStatus,
+    MachineState,
+    SnapshotPurpose,
+)
+from tests.hibernation.domain.factories import NOON, ago, hibernating, saving, waking
 
 IDLE, BUSY, UNKNOWN = Beat(2, (0.0,)), Beat(2, (90.0,)), Beat(2, (None,))
 
@@ -66,7 +72,7 @@ def test_more_of_the_same_makes_no_event(beat: Beat, status: InstanceStatus) -> 
 
 def test_work_stops_a_hibernation() -> None:
     result = heard(BUSY, InstanceStatus.HIBERNATING, hibernating("freeze").operation)
-    assert result.cancel_hibernation
+    assert result.stop_operation
     assert (result.status, result.event) == (InstanceStatus.HIBERNATING, EventType.ACTIVITY_RESUMED)
 
 
@@ -82,11 +88,20 @@ def test_work_stops_a_hibernation() -> None:
 )
 def test_work_stops_nothing_else(operation: OperationFacts | None) -> None:
     result = heard(BUSY, InstanceStatus.HIBERNATING, operation)
-    assert not result.cancel_hibernation
+    assert not result.stop_operation
     assert result.event is None
+
+
+@pytest.mark.parametrize("status", [InstanceStatus.IDLE, InstanceStatus.RUNNING])
+def test_work_stops_a_precopy_and_nothing_that_was_ordered(status: InstanceStatus) -> None:
+    precopy = saving("freeze", purpose=SnapshotPurpose.PRE_COPY).operation
+    result = heard(BUSY, status, precopy)
+    assert (result.stop_operation, result.status) == (True, InstanceStatus.RUNNING)
+    assert (result.event is EventType.ACTIVITY_RESUMED) is (status is InstanceStatus.IDLE)
+    assert not heard(BUSY, status, saving("freeze").operation).stop_operation
 
 
 def test_an_unknown_reading_stops_a_hibernation_through_its_window() -> None:
     result = heard(UNKNOWN, InstanceStatus.HIBERNATING, hibernating("freeze").operation)
-    assert not result.cancel_hibernation
+    assert not result.stop_operation
     assert result.idle.idle_since is None

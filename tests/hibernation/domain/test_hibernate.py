@@ -37,6 +37,7 @@ from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.lifecycle import conclude, plan
 from hibernation.domain.outcomes import (
     BeginSnapshot,
+    Change,
     Emit,
     Finish,
     Go,
@@ -45,6 +46,7 @@ from hibernation.domain.outcomes import (
     Perform,
     SetMachine,
     SetStatus,
+    SnapshotAbandoned,
     SnapshotFailed,
     SnapshotFrozen,
     SnapshotVerified,
@@ -109,6 +111,55 @@ def test_a_vanished_machine_without_a_proven_copy_is_a_failure(step: str) -> Non
     assert isinstance(outcome, Finish)
     assert outcome.error_code == "machine_lost"
     assert SetStatus(InstanceStatus.FAILED) in outcome.changes
+
+
+def test_a_machine_that_vanished_before_saving_leaves_the_last_proven_copy() -> None:
+    kept = SnapshotFacts("s0", SnapshotState.VERIFIED, frozen_at=ago(minutes=12))
+    outcome = plan(
+        hibernating(
+            "freeze",
+            machine=a_machine(state=MachineState.LOST),
+            snapshot=snapshot(SnapshotState.WRITING),
+            kept=kept,
+        )
+    )
+    assert isinstance(outcome, Finish)
+    assert outcome.error_code == "machine_lost"
+    assert SetStatus(InstanceStatus.HIBERNATED) in outcome.changes
+    assert isinstance(outcome.changes[0], SnapshotAbandoned)
+    assert "12 min old" in outcome.error
+
+
+def test_a_copy_that_lacks_files_ends_no_rental() -> None:
+    partial = SnapshotFacts("s1", SnapshotState.VERIFIED, unreadable=1)
+    assert aborted(plan(proven("destroy", snapshot=partial))) == "snapshot_unproven"
+    lost = plan(proven("destroy", snapshot=partial, machine=a_machine(state=MachineState.LOST)))
+    assert isinstance(lost, Finish)
+    assert SetStatus(InstanceStatus.FAILED) in lost.changes
+
+
+@pytest.mark.parametrize(
+    ("reply", "change"),
+    [(Ok(), SnapshotAbandoned), (BoxUnreachable(), SnapshotAbandoned), (DONE, SnapshotFrozen)],
+    ids=["stopped", "unknown", "done after all"],
+)
+def test_release_settles_what_was_being_written(reply: Reply, change: type[Change]) -> None:
+    facts = hibernating(
+        "release",
+        abort_code="cancelled",
+        snapshot=snapshot(SnapshotState.WRITING),
+        entered_at=LONG_AGO,
+    )
+    outcome = conclude(facts, reply)
+    assert isinstance(outcome, Finish)
+    assert isinstance(outcome.changes[0], change)
+
+
+def test_release_leaves_alone_what_was_frozen() -> None:
+    facts = hibernating("release", abort_code="cancelled", snapshot=snapshot(SnapshotState.FROZEN))
+    outcome = conclude(facts, DONE)
+    assert isinstance(outcome, Finish)
+    assert not [c for c in outcome.changes if isinstance(c, SnapshotAbandoned | SnapshotFrozen)]
 
 
 def test_a_machine_that_vanished_after_saving_leaves_its_copy_and_says_so() -> None:
@@ -201,7 +252,7 @@ def test_files_that_could_not_be_read_end_it() -> None:
     outcome = conclude(hibernating("freeze"), JobSeen("done", result={"unreadable_total": 2}))
     assert aborted(outcome) == "unreadable_files"
     assert isinstance(outcome, Go)
-    assert isinstance(outcome.changes[0], SnapshotFailed)
+    assert isinstance(outcome.changes[0], SnapshotFrozen)
 
 
 @pytest.mark.parametrize("state", ["failed", "died", "done"])
@@ -213,18 +264,22 @@ def test_a_freeze_that_failed_is_started_again(state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "reply", "code"),
+    ("failures", "reply", "code", "change"),
     [
-        (3, JobSeen("died"), "freeze_failed"),
-        (3, JobSeen("failed", error_code="store_full"), "store_full"),
-        (0, JobSeen("failed", error_code="cancelled"), "cancelled"),
+        (3, JobSeen("died"), "freeze_failed", SnapshotFailed),
+        (3, JobSeen("failed", error_code="internal"), "internal", SnapshotFailed),
+        (3, JobSeen("failed", error_code="upload_failed"), "upload_failed", SnapshotAbandoned),
+        (0, JobSeen("failed", error_code="cancelled"), "cancelled", SnapshotAbandoned),
     ],
 )
-def test_a_freeze_that_keeps_failing_ends_it(failures: int, reply: JobSeen, code: str) -> None:
+def test_a_freeze_that_keeps_failing_ends_it(
+    failures: int, reply: JobSeen, code: str, change: type[Change]
+) -> None:
+    """What the box remembers is distrusted only where it may be the cause."""
     outcome = conclude(hibernating("freeze", job_failures=failures), reply)
     assert aborted(outcome) == code
     assert isinstance(outcome, Go)
-    assert isinstance(outcome.changes[0], SnapshotFailed)
+    assert isinstance(outcome.changes[0], change)
 
 
 def test_verify_reads_on_until_every_pack_was_right() -> None:

@@ -25,8 +25,9 @@ from hibernation.domain.reconcile import (
     ReportOrphan,
     SendAway,
     plan_reconcile,
+    status_after_loss,
 )
-from hibernation.domain.states import MachineState
+from hibernation.domain.states import InstanceStatus, MachineState
 from tests.hibernation.domain.factories import NOON, ago
 
 M = MachineState
@@ -167,3 +168,20 @@ def test_only_a_few_orphans_are_destroyed_per_list() -> None:
 @pytest.mark.parametrize("state", [M.INTENDED, M.DESTROYED, M.VOID, M.ABANDONED, M.LOST])
 def test_rows_without_a_machine_need_nothing(state: MachineState) -> None:
     assert planned(row(state, contract_id=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "has_proven_copy", "after"),
+    [
+        ("running", True, "hibernated"),
+        ("idle", True, "hibernated"),
+        ("running", False, "failed"),
+        ("hibernating", True, "hibernating"),
+        ("waking", False, "waking"),
+    ],
+)
+def test_a_lost_machine_leaves_a_proven_copy_or_a_failure(
+    status: str, has_proven_copy: bool, after: str
+) -> None:
+    found = status_after_loss(InstanceStatus(status), has_proven_copy=has_proven_copy)
+    assert found.value == after

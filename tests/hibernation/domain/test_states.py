@@ -15,8 +15,8 @@ from hibernation.domain.states import (
 
 INSTANCE_DRAWING = {
     "provisioning": "running failed",
-    "running": "idle hibernating failed",
-    "idle": "running hibernating failed",
+    "running": "idle hibernating hibernated failed",
+    "idle": "running hibernating hibernated failed",
     "hibernating": "running hibernated failed",
     "hibernated": "deleted waking running",
     "deleted": "waking running",
