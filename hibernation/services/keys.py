@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Count
 
 from hibernation.domain.errors import DumontError
 from hibernation.models import Instance, WorkspaceKey
@@ -67,6 +68,12 @@ def rewrap_all() -> int:
             key.save(update_fields=["wrapped", "wrapped_by"])
         done += 1
     return done
+
+
+def wrapping_keys_in_use() -> dict[str, int]:
+    """How many data keys each wrapping key wraps, by its fingerprint."""
+    counted = WorkspaceKey.objects.order_by("wrapped_by").values_list("wrapped_by")
+    return dict(counted.annotate(Count("pk")))
 
 
 def fingerprint(wrapping: bytes) -> str:

@@ -37,3 +37,13 @@ def _strays_of(store: Store, name: str) -> Iterator[ObjectInfo]:
     while page := list(islice(old, _BATCH)):
         known = set(Pack.objects.filter(key__in=[one.key for one in page]).values_list("key", flat=True))
         yield from (one for one in page if one.key not in known)
+
+
+def delete_strays(instance_id: str | None = None) -> list[ObjectInfo]:
+    """Delete what ``strays`` finds, each looked up once more right before; what was deleted. Repeatable."""
+    store, gone = get_store(), []
+    for one in strays(instance_id):
+        if not Pack.objects.filter(key=one.key).exists():
+            store.delete(one.key)
+            gone.append(one)
+    return gone

@@ -1,4 +1,4 @@
-"""Collecting garbage: what is taken, what is not, and that a crash, a race or a failing store loses no needed object."""
+"""Collecting garbage: what is taken, what is not, and that neither a crash nor a race loses a needed object."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hibernation.models import Instance, Operation, Pack, Snapshot
 from hibernation.services import collect as collecting
 from hibernation.services.clock import db_now
 from hibernation.services.collect import collect, condemn, garbage, tick
+from hibernation.services.retention import delete_snapshot
 from hibernation.services.storage import Storage, storage_of, storage_of_all
 from hibernation.services.strays import strays
 from hibernation.snapshots.registry import get_store
@@ -239,28 +240,23 @@ def test_the_next_run_finishes_what_a_crash_left(
 
 
 def test_a_hibernation_between_mark_and_sweep_refers_to_nothing_condemned(world: World) -> None:
-    """The box still knows the packs of its last snapshot; deleting that one takes them away from under it."""
+    """The box remembers packs that are condemned meanwhile: what builds on them is refused, the machine kept."""
     instance = world.awake()
-    world.run(world.hibernate(instance), until="fence")
-    operation = Operation.objects.get()
-    operation.cancel_reason = "superseded"
-    operation.save()
+    operation = world.run(world.hibernate(instance), until="fence")
+    Operation.objects.filter(pk=operation.pk).update(cancel_reason="superseded")
     world.run(operation)
-    first = Snapshot.objects.get()
-    assert first.state == "verified"
-    Snapshot.objects.update(state="deleted")
-    Instance.objects.update(snapshot=None)
-    first.packs.clear()
+    delete_snapshot(instance.pk, Snapshot.objects.get().name, actor="user:ana", last_copy=True)
     Pack.objects.update(created_at=db_now() - OLD)
-    taken = condemn(instance.pk)
-    assert taken == Pack.objects.count() > 0
-    instance.refresh_from_db()
+    condemned = set(Pack.objects.values_list("key", flat=True))
+    assert condemn(instance.pk) == len(condemned)
+    refused = world.run(world.hibernate(instance))
+    assert refused.error_code == "snapshot_unproven"
+    assert instance.machines.get().state == "active"
     done = world.run(world.hibernate(instance))
     assert done.state == "succeeded", done.error
-    assert collect().objects == taken
-    second = Snapshot.objects.latest("pk")
-    assert not second.packs.filter(condemned_at__isnull=False).exists()
-    assert all(is_stored(pack) for pack in second.packs.all())
+    assert collect().objects == len(condemned)
+    last = Snapshot.objects.latest("pk")
+    assert not condemned & {last.manifest_key, *last.packs.values_list("key", flat=True)}
     woken = world.run(world.wake(instance))
     assert woken.state == "succeeded", woken.error
 

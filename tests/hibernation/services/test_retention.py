@@ -32,9 +32,7 @@ def history(count: int, instance: Instance | None = None, **more: Any) -> tuple[
     """An instance with so many proven snapshots, one a day, the last of them its last good copy."""
     instance = instance or make_instance(keep_last=1, keep_daily=0)
     now = db_now()
-    made = [
-        make_snapshot(instance, created_at=now - timedelta(days=count - n), **more) for n in range(count)
-    ]
+    made = [make_snapshot(instance, created_at=now - timedelta(days=count - n), **more) for n in range(count)]
     instance.snapshot = made[-1]
     instance.save()
     return instance, made
@@ -164,9 +162,7 @@ def test_the_last_good_copy_never_goes_without_an_explicit_order(status: Instanc
     assert states(instance) == ["verified"]
 
 
-@pytest.mark.parametrize(
-    "status", [s for s in InstanceStatus if s not in ("running", "idle", "deleted")]
-)
+@pytest.mark.parametrize("status", [s for s in InstanceStatus if s not in ("running", "idle", "deleted")])
 def test_the_workspace_itself_is_not_deleted_even_by_an_explicit_order(status: InstanceStatus) -> None:
     instance, made = history(2)
     Instance.objects.update(status=status)
