@@ -74,6 +74,13 @@ def kill(folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
+def stored_packs(box: Box) -> set[str]:
+    """Keys of the packs in the journal beside the state file."""
+    path = box.state_file.with_suffix(".journal")
+    lines = path.read_text().split("\n")[1:-1] if path.exists() else []
+    return {json.loads(line)["pack"][1] for line in lines}
+
+
 def fill(box: Box, bulk: int = 100) -> None:
     for number in range(50):
         (box.workspace / f"m{number}.py").write_text(f"value = {number}\n" * 50)
@@ -131,17 +138,18 @@ def test_a_killed_freeze_goes_on_without_sending_twice(box: Box, other: Box, clo
     folder = prepare(box, "f", box.freeze_spec("s1"))
     job("start", folder)
     deadline = time.monotonic() + 20
-    while not (folder / "journal").exists() or not (folder / "journal").read_bytes().count(b"\n"):
+    while not (journalled := stored_packs(box)):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     kill(folder)
     assert job("status", folder)["state"] == "died"
-    journalled = {json.loads(line)["pack"][1] for line in (folder / "journal").read_text().splitlines()}
+    journalled = stored_packs(box)
     before = len(cloud.puts)
     job("start", folder)
     frozen = finish(folder)["result"]
-    assert journalled <= set(frozen["packs_all"])
-    assert len(cloud.puts) - before <= len(frozen["packs_all"]) - len(journalled) + 1
+    sent = {pack["key"] for pack in frozen["packs_new"]}
+    assert journalled <= sent
+    assert len(cloud.puts) - before <= len(sent) - len(journalled) + 1
     other.thaw(frozen)
     assert picture(other.workspace) == picture(box.workspace)
 
