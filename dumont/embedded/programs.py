@@ -55,7 +55,7 @@ def _static(around: Surroundings) -> Path:
 
 def _web(around: Surroundings) -> Program:
     server = ("--interface", "wsgi", "--host", HOST, "--port", str(around.port), "--no-ws")
-    threads = ("--workers", "1", "--blocking-threads", "48")
+    threads = ("--workers", "1", "--blocking-threads", "56")
     static = ("--static-path-route", "/static", "--static-path-mount", str(_static(around)))
     return _python(around, "web", ("-m", "granian", *server, *threads, *static, "dumont.wsgi:application"))
 

@@ -13,7 +13,7 @@ from django.http import JsonResponse
 
 from hibernation.api.errors import plain_error
 
-THREADS = 48
+THREADS = 56
 
 
 class Places:
@@ -45,6 +45,8 @@ class Places:
 TRANSFERS = Places(20)
 # Requests that wait for the end of an operation.
 WAITS = Places(8)
+# People looking into snapshots: each holds a chunk or two, and the network decides for how long.
+FILES = Places(6, each=3)
 # Small bodies of people, scripts and strangers.
 BODIES = Places(6)
 # Boxes asking for signed URLs, and their heartbeats: a box that dribbles harms only itself.

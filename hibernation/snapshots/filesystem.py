@@ -150,7 +150,7 @@ class FilesystemStore:
             raise StoreRefused(404, str(error)) from error
         size = os.fstat(file.fileno()).st_size
         try:
-            start, end = _parse_range(range_header, size)
+            start, end = parse_range(range_header, size)
         except StoreRefused:
             file.close()
             raise
@@ -263,7 +263,7 @@ def _copy(stream: Readable, file: BinaryIO, size: int, sha256: str) -> None:
         raise StoreRefused(400, "the body is not the one that was signed (sha256)")
 
 
-def _parse_range(header: str | None, size: int) -> tuple[int, int]:
+def parse_range(header: str | None, size: int) -> tuple[int, int]:
     """``[start, end)`` of a single range; 416 for one that the object does not have or that we do not serve."""
     if not header:
         return 0, size

@@ -54,7 +54,7 @@ def test_one_key_cannot_take_them_all() -> None:
 
 
 def test_threads_are_left_for_heartbeats(tmp_path: Any) -> None:
-    slow = (places.TRANSFERS, places.WAITS, places.BODIES, places.BOXES)
+    slow = (places.TRANSFERS, places.WAITS, places.BODIES, places.BOXES, places.FILES)
     assert places.THREADS - sum(one._total for one in slow) >= 8
     around = Surroundings({"DUMONT_STATE": str(tmp_path)}, tmp_path, 1, ())
     web = next(p for p in project_table(around).services if p.name == "web")
