@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
 
 from hibernation.domain.errors import DumontError
+from hibernation.domain.states import SnapshotState
 from hibernation.models import Event, Instance, Machine, Operation, Snapshot, UsageInterval
-from hibernation.services.requests import request_hibernate, request_wake
+from hibernation.services.clock import db_now
+from hibernation.services.requests import request_hibernate, request_snapshot, request_wake
+from hibernation.services.retention import choice_for, delete_snapshot, keep_snapshot
+from hibernation.services.storage import with_storage
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
@@ -26,43 +33,104 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         return False
 
 
+class OrderingAdmin(ReadOnlyAdmin):
+    """Whose actions are orders: each row is one order, and its answer is told."""
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Orders end and start rentals and delete copies: who may only look may not give them."""
+        return request.user.has_perm("hibernation.change_instance")
+
+    def order(self, request: HttpRequest, rows: QuerySet[Any], ask: Callable[[Any, str], str]) -> None:
+        actor = f"user:{request.user.get_username()}"
+        for row in rows:
+            try:
+                self.message_user(request, f"{row}: {ask(row, actor)}")
+            except DumontError as error:
+                self.message_user(request, f"{row}: {error}", messages.ERROR)
+
+
 @admin.register(Instance)
-class InstanceAdmin(ReadOnlyAdmin):
+class InstanceAdmin(OrderingAdmin):
     list_display = (
         "id",
         "status",
         "gpu_utilization",
         "gpu_type",
         "region",
+        "storage",
         "last_heartbeat_at",
         "last_error",
     )
     list_filter = ("status", "provider")
     search_fields = ("id", "name")
-    actions = ("hibernate", "wake")
+    actions = ("hibernate", "wake", "save_now")
+    fieldsets = (
+        (None, {"fields": ("id", "name", "status", "status_changed_at", "created_at", "last_error")}),
+        (
+            "Machine",
+            {"fields": ("provider", "gpu_type", "gpu_count", "region", "max_price", "image", "disk_gb")},
+        ),
+        (
+            "Idle",
+            {
+                "fields": (
+                    "auto_hibernation_enabled",
+                    "gpu_usage_threshold",
+                    "pause_after",
+                    "delete_after",
+                    "gpu_utilization",
+                    "last_heartbeat_at",
+                    "last_activity_at",
+                    "heartbeat_interval",
+                    "idle_since",
+                    "hold_until",
+                    "hibernate_due_at",
+                    "delete_due_at",
+                )
+            },
+        ),
+        (
+            "Saving",
+            {
+                "fields": (
+                    "precopy_enabled",
+                    "snapshot_interval",
+                    "snapshot_due_at",
+                    "transfer_limit_mbit",
+                    "encryption_enabled",
+                )
+            },
+        ),
+        ("Left out", {"fields": ("default_ignore_rules", "ignore_rules", "leave_out_model_cache")}),
+        ("Kept", {"fields": ("keep_last", "keep_daily", "snapshot", "storage")}),
+    )
+    readonly_fields = ("storage",)
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Orders end and start rentals: who may only look may not give them."""
-        return request.user.has_perm("hibernation.change_instance")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
+        return with_storage(super().get_queryset(request))
+
+    @admin.display(description="stored", ordering="stored_bytes")
+    def storage(self, instance: Any) -> str:
+        return f"{filesizeformat(instance.stored_bytes)}, {instance.good_snapshots} snapshots"
 
     @admin.action(description="Hibernate: save, prove, end the rental", permissions=["operate"])
     def hibernate(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
-        self._order(request, queryset, request_hibernate)
+        self._ask(request, queryset, request_hibernate)
 
     @admin.action(description="Wake on another machine", permissions=["operate"])
     def wake(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
-        self._order(request, queryset, request_wake)
+        self._ask(request, queryset, request_wake)
 
-    def _order(self, request: HttpRequest, queryset: QuerySet[Instance], ask: Any) -> None:
-        for instance in queryset:
-            try:
-                operation = ask(
-                    instance.pk, actor=f"user:{request.user.get_username()}", reason="asked for in the admin"
-                )
-            except DumontError as error:
-                self.message_user(request, f"{instance.pk}: {error}", messages.ERROR)
-            else:
-                self.message_user(request, f"{instance.pk}: {operation.kind} {operation.state}")
+    @admin.action(description="Save and prove now, and go on", permissions=["operate"])
+    def save_now(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
+        self._ask(request, queryset, request_snapshot)
+
+    def _ask(self, request: HttpRequest, queryset: QuerySet[Instance], ask: Callable[..., Operation]) -> None:
+        def one(instance: Instance, actor: str) -> str:
+            operation = ask(instance.pk, actor=actor, reason="asked for in the admin")
+            return f"{operation.kind} {operation.state}"
+
+        self.order(request, queryset, one)
 
 
 @admin.register(Machine)
@@ -97,17 +165,77 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Snapshot)
-class SnapshotAdmin(ReadOnlyAdmin):
+class SnapshotAdmin(OrderingAdmin):
     list_display = (
         "name",
+        "instance",
         "state",
+        "kept",
         "files",
-        "bytes_logical",
-        "bytes_stored_new",
+        "size",
+        "stored_new",
         "created_at",
         "verified_at",
     )
-    list_filter = ("state",)
+    list_filter = ("state", "kept")
+    search_fields = ("name", "instance__id")
+    list_select_related = ("instance",)
+    actions = ("keep", "let_go", "delete_snapshots")
+    exclude = ("packs",)
+    readonly_fields = ("retention",)
+
+    @admin.display(description="size", ordering="bytes_logical")
+    def size(self, row: Snapshot) -> str:
+        return filesizeformat(row.bytes_logical)
+
+    @admin.display(description="newly stored", ordering="bytes_stored_new")
+    def stored_new(self, row: Snapshot) -> str:
+        return filesizeformat(row.bytes_stored_new)
+
+    @admin.display(description="by the rules")
+    def retention(self, row: Snapshot) -> str:
+        choice = choice_for(row.instance, db_now())
+        if row.pk in choice.keep:
+            return f"kept: {choice.keep[row.pk]}"
+        return f"about to be deleted: {choice.delete[row.pk]}" if row.pk in choice.delete else "-"
+
+    @admin.action(description="Keep, whatever the rules say", permissions=["operate"])
+    def keep(self, request: HttpRequest, queryset: QuerySet[Snapshot]) -> None:
+        self._set_kept(request, queryset, True)
+
+    @admin.action(description="Leave to the rules again", permissions=["operate"])
+    def let_go(self, request: HttpRequest, queryset: QuerySet[Snapshot]) -> None:
+        self._set_kept(request, queryset, False)
+
+    def _set_kept(self, request: HttpRequest, queryset: QuerySet[Snapshot], kept: bool) -> None:
+        def one(row: Snapshot, actor: str) -> str:
+            keep_snapshot(row.instance_id, row.name, kept, actor=actor)
+            return "kept" if kept else "left to the rules"
+
+        self.order(request, queryset.select_related("instance"), one)
+
+    @admin.action(description="Delete (asks first; never the last good copy)", permissions=["operate"])
+    def delete_snapshots(self, request: HttpRequest, queryset: QuerySet[Snapshot]) -> HttpResponse | None:
+        rows = queryset.exclude(state=SnapshotState.DELETED).select_related("instance").order_by("pk")
+        if "confirmed" not in request.POST:
+            return self._ask_first(request, rows)
+
+        def one(row: Snapshot, actor: str) -> str:
+            delete_snapshot(row.instance_id, row.name, actor=actor)
+            return "deleted"
+
+        self.order(request, rows, one)
+        return None
+
+    def _ask_first(self, request: HttpRequest, rows: QuerySet[Snapshot]) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Delete these snapshots?",
+            "rows": rows,
+            "action": "delete_snapshots",
+            "opts": self.model._meta,
+        }
+        return TemplateResponse(request, "hibernation/confirm_delete_snapshots.html", context)
 
 
 @admin.register(UsageInterval)

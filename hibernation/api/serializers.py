@@ -8,13 +8,13 @@ from typing import Any
 from rest_framework import serializers
 
 from hibernation.domain import idle
+from hibernation.domain.errors import InvalidRequest
+from hibernation.domain.ignore import check_rules
 from hibernation.models import Event, Instance, Machine, Operation, OperationStep
 from hibernation.services.clock import db_now
 from hibernation.services.storage import Storage, storage_of
 
 MAX_MINUTES = 60 * 24 * 365
-MAX_LINES = 500
-MAX_LINE = 500
 
 
 def minutes(duration: timedelta) -> float | int:
@@ -73,7 +73,7 @@ class WholeNumberField(serializers.IntegerField):
 class LinesField(serializers.ListField):
     """A text as the list of its lines."""
 
-    child = serializers.CharField(allow_blank=True, trim_whitespace=False, max_length=MAX_LINE)
+    child = serializers.CharField(allow_blank=True, trim_whitespace=False)
 
     def to_internal_value(self, data: Any) -> Any:
         lines = super().to_internal_value(data)
@@ -111,12 +111,17 @@ class ConfigSerializer(KnownFieldsSerializer):
     )
     encryption_enabled = StrictBooleanField(required=False)
     default_ignore_rules = StrictBooleanField(required=False)
-    ignore_rules = LinesField(
-        required=False, max_length=MAX_LINES, help_text="gitignore syntax, a rule a line"
-    )
+    ignore_rules = LinesField(required=False, help_text="gitignore syntax, a rule a line")
     leave_out_model_cache = StrictBooleanField(required=False)
     keep_last = WholeNumberField(required=False, min_value=1, max_value=1000)
     keep_daily = WholeNumberField(required=False, min_value=0, max_value=1000)
+
+    def validate_ignore_rules(self, text: str) -> str:
+        try:
+            check_rules(text)
+        except InvalidRequest as error:
+            raise serializers.ValidationError(error.message) from None
+        return text
 
 
 class WakeSerializer(KnownFieldsSerializer):

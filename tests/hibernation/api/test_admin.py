@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
-from hibernation.models import Operation
-from tests.factories import make_hibernated, make_instance, make_machine
+from hibernation.models import Event, Instance, Operation, Snapshot
+from tests.factories import make_hibernated, make_instance, make_machine, make_pack, make_snapshot
 from tests.hibernation.services.world import World
 
 pytestmark = pytest.mark.django_db
 INSTANCES = "/admin/hibernation/instance/"
+SNAPSHOTS = "/admin/hibernation/snapshot/"
 MODELS = ["instance", "machine", "operation", "event", "snapshot", "usageinterval"]
 
 
@@ -32,6 +37,12 @@ def guest(client: Client) -> Client:
 
 def order(client: Client, action: str, instance_id: str) -> object:
     return client.post(INSTANCES, {"action": action, "_selected_action": [instance_id]}, follow=True)
+
+
+def order_snapshots(client: Client, action: str, *rows: Snapshot, **more: str) -> Any:
+    return client.post(
+        SNAPSHOTS, {"action": action, "_selected_action": [row.pk for row in rows], **more}, follow=True
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -58,6 +69,61 @@ def test_an_order_starts_the_operation_in_the_name_of_the_user(root: Client, wor
     asleep = make_hibernated()
     order(root, "wake", asleep.pk)
     assert asleep.operations.get().kind == "wake"
+
+
+def test_a_snapshot_can_be_ordered(root: Client, world: World) -> None:
+    instance = world.awake()
+    order(root, "save_now", instance.pk)
+    assert (instance.operations.get().kind, instance.operations.get().actor) == ("snapshot", "user:root")
+
+
+def test_the_list_tells_what_is_stored_with_as_many_queries_for_many(
+    root: Client,
+) -> None:
+    instance = make_instance()
+    make_pack(instance, size=2_500_000)
+    make_snapshot(instance)
+    assert "2.4\xa0MB, 1 snapshots" in root.get(INSTANCES).content.decode()
+    with CaptureQueriesContext(connection) as one:
+        root.get(INSTANCES)
+    for _ in range(5):
+        make_pack(make_instance())
+    with CaptureQueriesContext(connection) as many:
+        root.get(INSTANCES)
+    assert len(many) == len(one)
+
+
+def test_snapshots_are_kept_let_go_and_deleted_once_that_is_confirmed(root: Client) -> None:
+    instance = make_instance()
+    old, last = make_snapshot(instance), make_snapshot(instance)
+    Instance.objects.update(snapshot=last)
+    order_snapshots(root, "keep", old)
+    assert b"let it go first" in order_snapshots(root, "delete_snapshots", old, confirmed="yes").content
+    order_snapshots(root, "let_go", old)
+    asked = order_snapshots(root, "delete_snapshots", old, last)
+    assert old.name.encode() in asked.content
+    assert not Snapshot.objects.filter(state="deleted").exists()
+    told = order_snapshots(root, "delete_snapshots", old, last, confirmed="yes")
+    assert b"is the last good copy" in told.content
+    assert [s.state for s in Snapshot.objects.order_by("pk")] == ["deleted", "verified"]
+    assert set(Event.objects.values_list("actor", flat=True)) == {"user:root"}
+
+
+@pytest.mark.parametrize("state", ["verified", "deleted"])
+def test_a_snapshot_tells_why_it_is_kept(root: Client, state: str) -> None:
+    instance = make_instance(keep_last=1, keep_daily=0)
+    rows = [make_snapshot(instance, state=state), make_snapshot(instance)]
+    texts = [root.get(f"{SNAPSHOTS}{row.pk}/change/").content.decode() for row in rows]
+    assert ("about to be deleted: older than" in texts[0]) == (state == "verified")
+    assert "kept: one of the newest 1" in texts[1]
+
+
+def test_who_may_only_look_deletes_no_snapshot(guest: Client) -> None:
+    user = User.objects.get()
+    user.user_permissions.add(Permission.objects.get(codename="view_snapshot"))
+    rows = [make_snapshot(make_instance()) for _ in range(2)]
+    order_snapshots(guest, "delete_snapshots", *rows, confirmed="yes")
+    assert not Snapshot.objects.filter(state="deleted").exists()
 
 
 def test_an_order_that_conflicts_is_told(root: Client) -> None:

@@ -1,7 +1,8 @@
-"""The commands that make a token and register an instance, and what they refuse."""
+"""The commands that make a token, register an instance and collect garbage, and what they refuse."""
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from io import StringIO
 
@@ -10,7 +11,12 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from hibernation.models import ApiToken, Instance, Operation
+from hibernation.domain.errors import StoreError
+from hibernation.models import ApiToken, Instance, Operation, Pack, Snapshot
+from hibernation.services.clock import db_now
+from hibernation.snapshots.filesystem import FilesystemStore
+from tests.factories import make_instance, make_pack, make_snapshot
+from tests.hibernation.services.world import World
 
 pytestmark = pytest.mark.django_db
 
@@ -80,3 +86,67 @@ def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(CommandError):
         run("register_instance", *arguments)
     assert not Instance.objects.exists()
+
+
+@pytest.fixture
+def littered(world: World) -> Instance:
+    """An instance with a snapshot that no rule keeps, a pack that only it needs, one for nothing, and a stray."""
+    instance = make_instance(keep_last=1, keep_daily=0)
+    long_ago = db_now() - timedelta(days=3)
+    old = make_snapshot(instance, created_at=long_ago)
+    make_snapshot(instance)
+    for snapshots in ((old,), ()):
+        make_pack(instance, created_at=long_ago, size=1_500_000).snapshots.set(snapshots)
+    for key in [*Pack.objects.values_list("key", flat=True), f"{instance.pk}/packs/{'a' * 32}"]:
+        path = world.store_root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"abc")
+        os.utime(path, (0, 0))
+    return instance
+
+
+def stored(world: World) -> int:
+    return sum(path.is_file() for path in world.store_root.rglob("*"))
+
+
+def test_a_dry_run_says_what_would_go_and_touches_nothing(world: World, littered: Instance) -> None:
+    said = run("collect_garbage", "--dry-run", "--strays")
+    old = littered.snapshots.earliest("pk")
+    assert f"would delete snapshot {old.name}: older than the newest 1" in said
+    assert f"would delete of {littered.pk}: 1 objects, 1.5 MB (1500000 bytes)" in said
+    assert f"would delete stray {littered.pk}/packs/{'a' * 32}: 3 bytes" in said
+    assert (stored(world), Pack.objects.count()) == (3, 2)
+    assert not Snapshot.objects.filter(state="deleted").exists()
+
+
+def test_garbage_is_collected_and_told_in_figures(world: World, littered: Instance) -> None:
+    said = run("collect_garbage")
+    assert said == "deleted snapshots: 1\ndeleted: 2 objects, 3.0 MB (3000000 bytes)"
+    assert (stored(world), Pack.objects.count()) == (1, 0)
+    assert run("collect_garbage", "--strays").endswith("deleted strays: 1 objects, 0.0 MB (3 bytes)")
+    assert stored(world) == 0
+
+
+def test_garbage_of_one_instance_can_be_collected_alone(world: World, littered: Instance) -> None:
+    other = make_instance()
+    run("collect_garbage", "--instance", other.pk)
+    assert stored(world) == 3
+    run("collect_garbage", "--instance", littered.pk)
+    assert stored(world) == 1
+
+
+def test_garbage_of_nobody_is_refused() -> None:
+    with pytest.raises(CommandError, match="no instance 'nobody'"):
+        run("collect_garbage", "--instance", "nobody")
+
+
+def test_what_could_not_be_deleted_is_told(littered: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StoreError("the store is away")
+
+    monkeypatch.setattr(FilesystemStore, "delete", fail)
+    with pytest.raises(CommandError, match="2 objects stay condemned .* the store is away"):
+        run("collect_garbage")
+    monkeypatch.setattr(FilesystemStore, "list", fail)
+    with pytest.raises(CommandError, match="the store is away"):
+        run("collect_garbage", "--dry-run", "--strays")
