@@ -257,7 +257,7 @@ def test_stored_packs_are_not_sent_again_by_a_second_run(box: Box, other: Box, c
         box.freeze("s1")
     sent = set(cloud.puts)
     assert sent
-    with (box.home / "jobs" / "freeze-s1" / "journal").open("ab") as journal:
+    with box.state_file.with_suffix(".journal").open("ab") as journal:
         journal.write(b'{"pack": [0, "torn')
     cloud.fault = lambda method, key: None
     frozen = box.freeze("s1")
