@@ -344,7 +344,8 @@ def test_a_round_that_ends_badly_leaves_the_copy_of_the_round_before(world: Worl
     instance.refresh_from_db()
     operation.refresh_from_db()
     assert operation.snapshot != first
-    assert (instance.status, instance.snapshot) == (InstanceStatus.FAILED, first)
+    assert (instance.status, instance.snapshot) == (InstanceStatus.HIBERNATED, first)
+    assert "as of its last proven copy" in instance.last_error
     assert world.run(world.wake(instance)).state == OperationState.SUCCEEDED
     assert_consistent(instance)
 

@@ -120,7 +120,7 @@ def test_hibernated_not_long_enough_is_kept(world: World) -> None:
 
 
 def test_a_hold_after_a_failure_is_kept(world: World) -> None:
-    instance = due()
+    instance = due(precopy_enabled=False)
     Instance.objects.filter(pk=instance.pk).update(hold_until=db_now() + timedelta(minutes=5))
     configure(instance.pk, {"pause_after": timedelta(minutes=1)}, actor="user:ana")
     assert sweep() == 0
@@ -161,7 +161,7 @@ def test_steady_idle_heartbeats_lead_to_hibernation(world: World) -> None:
 
 
 def test_a_gap_between_heartbeats_starts_the_window_anew(world: World) -> None:
-    instance = world.awake()
+    instance = world.awake(precopy_enabled=False)
     world.beat(instance, 0.0)
     world.pass_time(200)
     world.beat(instance, 0.0)
@@ -169,7 +169,7 @@ def test_a_gap_between_heartbeats_starts_the_window_anew(world: World) -> None:
 
 
 def test_one_busy_heartbeat_restarts_the_window(world: World) -> None:
-    instance = world.awake(**idle_for(4))
+    instance = world.awake(**idle_for(4), precopy_enabled=False)
     world.beat(instance, 50.0)
     world.beat(instance, 0.0)
     assert sweep() == 0

@@ -12,6 +12,7 @@ from django.apps import apps
 from django.db.models import DateTimeField, F
 from pytest_django import Settings
 
+from hibernation.box.jobs import JobProgress
 from hibernation.domain.heartbeats import Beat
 from hibernation.domain.states import INSTANCE_ARROWS, InstanceStatus, OperationKind, OperationState
 from hibernation.models import Event, Instance, Machine, Operation, UsageInterval
@@ -32,12 +33,15 @@ from tests.hibernation.services.provider import FakeProvider
 
 @dataclass
 class World:
-    """``log`` holds every call that reached the outside, in order; ``sent`` every step that was enqueued."""
+    """``log`` holds every call that reached the outside, in order; ``sent`` every step that was enqueued.
+
+    ``specs``: what each job was last asked to do."""
 
     root: Path
     log: list[str] = field(default_factory=list)
     sent: list[tuple[int, str, float]] = field(default_factory=list)
     boxes: dict[str, FakeBox] = field(default_factory=dict)
+    specs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.provider = FakeProvider(self.log, workspace=str(self.root / "machines"))
@@ -157,6 +161,10 @@ def _replace_boxes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def log(name: str) -> None:
         world.log.append(name)
 
+    def start(box: FakeBox, job: str, spec: dict[str, Any], again: bool) -> JobProgress:
+        world.specs[job] = spec
+        return box.start_job(job, spec, again)
+
     monkeypatch.setattr(context, "box_of", world.box)
     monkeypatch.setattr(reconciling, "box_of", world.box)
     monkeypatch.setattr(reconciling, "resume_writers", lambda box: box.run("true", timeout=1))
@@ -164,7 +172,7 @@ def _replace_boxes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         boxes, "install_agent", lambda box, *, instance_id, token, **_: box.install(instance_id, token)
     )
     monkeypatch.setattr(
-        boxes.jobs, "start_job", lambda box, job, spec, *, again=False: box.start_job(job, spec, again)
+        boxes.jobs, "start_job", lambda box, job, spec, *, again=False: start(box, job, dict(spec), again)
     )
     monkeypatch.setattr(boxes.jobs, "job_status", lambda box, job: box.job_status(job))
     monkeypatch.setattr(boxes.jobs, "stop_job", lambda box, job: box.stop_job(job))
