@@ -19,7 +19,10 @@ import pytest
 
 from agents.snapshot import writers
 from agents.snapshot.dirty import dirty
+from agents.snapshot.errors import SnapshotError
+from agents.snapshot.spec import parse_spec
 from agents.snapshot.writers import pause_writers, start_time
+from hibernation.providers.local.fake_gpu import VARIABLE, FakeGpu, smi_folder, write_gpus
 from tests.agents.snapshot.harness import TOKEN, Box, Cloud, picture
 
 REPO = Path(__file__).parents[3]
@@ -371,3 +374,54 @@ def test_a_full_disk_fails_the_job_and_more_room_finishes_it(box: Box, other: Bo
         assert picture(other.workspace) == picture(box.workspace)
     finally:
         subprocess.run(["umount", "-l", str(other.workspace)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("background", "nice", "policy"), [(False, 10, os.SCHED_BATCH), (True, 19, os.SCHED_IDLE)]
+)
+def test_a_job_gives_way_to_the_users_work(
+    box: Box, cloud: Cloud, background: bool, nice: int, policy: int
+) -> None:
+    fill(box, 60)
+    slowly(cloud, "PUT")
+    folder = prepare(box, "f", box.freeze_spec("s1", background=background))
+    job("start", folder)
+    wait(folder, lambda p: p["phase"] == "upload")
+    pid = json.loads((folder / "pid").read_text())["pid"]
+    assert os.getpriority(os.PRIO_PROCESS, pid) == nice
+    assert os.sched_getscheduler(pid) == policy
+    assert finish(folder)["state"] == "done"
+
+
+def test_a_background_freeze_yields_to_the_gpus_and_loses_nothing(
+    box: Box, cloud: Cloud, gpu_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(gpu_file))
+    monkeypatch.setenv("PATH", f"{smi_folder()}{os.pathsep}{os.environ['PATH']}")
+    write_gpus(gpu_file, [FakeGpu(utilization=3)])
+    fill(box, 150)
+    held = threading.Event()
+    cloud.fault = lambda method, key: held.wait(20) and None if len(cloud.puts) >= 2 else None
+    folder = prepare(box, "f", box.freeze_spec("s1", background=True, yield_above=10))
+    job("start", folder)
+    while len(stored_packs(box)) < 2:
+        wait(folder, lambda p: p["state"] == "running")
+    write_gpus(gpu_file, [FakeGpu(utilization=80)])
+    began = time.monotonic()
+    error = finish(folder)["error"]
+    assert time.monotonic() - began < 5
+    assert error == {"code": "activity_resumed", "message": "a GPU is at 80 %, more than 10 %"}
+    held.set()
+    cloud.fault = lambda method, key: None
+    stored = stored_packs(box)
+    assert stored <= {pack["key"] for pack in box.freeze("s2")["packs_new"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"limit_bps": 0}, {"limit_bps": 1.5}, {"background": 1}, {"yield_above": 101}, {"yield_above": "10"}],
+)
+def test_orders_that_make_no_sense_are_refused(box: Box, change: dict[str, Any]) -> None:
+    with pytest.raises(SnapshotError) as failure:
+        parse_spec(box.freeze_spec("s1", **change))
+    assert failure.value.code == "bad_spec"
