@@ -152,6 +152,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SCHEMA_PATH_PREFIX": "/api",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {"SnapshotStateEnum": "hibernation.models.snapshot.STATES"},
 }
 
 LOGGING = {

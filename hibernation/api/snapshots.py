@@ -90,6 +90,7 @@ class KeepSerializer(KnownFieldsSerializer):
 
 class SnapshotsView(APIView):
     @extend_schema(
+        operation_id="instances_snapshots_list",
         parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", str)],
         responses=SnapshotPageSerializer,
     )

@@ -8,6 +8,8 @@ from django.db.models import Q
 from hibernation.domain.states import SnapshotState
 from hibernation.models.choices import choices, values
 
+STATES = choices(SnapshotState)
+
 
 class Snapshot(models.Model):
     """One saved state of a workspace. Sizes in bytes; ``round`` counts the freezes of one hibernation."""
@@ -15,7 +17,7 @@ class Snapshot(models.Model):
     name = models.CharField(max_length=128, unique=True)
     instance = models.ForeignKey("hibernation.Instance", on_delete=models.PROTECT, related_name="snapshots")
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    state = models.CharField(max_length=16, choices=choices(SnapshotState), default=SnapshotState.WRITING)
+    state = models.CharField(max_length=16, choices=STATES, default=SnapshotState.WRITING)
     state_reason = models.TextField(blank=True)
     round = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField()

@@ -145,7 +145,7 @@ def test_what_could_not_be_deleted_is_told(littered: Instance, monkeypatch: pyte
         raise StoreError("the store is away")
 
     monkeypatch.setattr(FilesystemStore, "delete", fail)
-    with pytest.raises(CommandError, match="2 objects stay condemned .* the store is away"):
+    with pytest.raises(CommandError, match=r"2 objects stay condemned .* the store is away"):
         run("collect_garbage")
     monkeypatch.setattr(FilesystemStore, "list", fail)
     with pytest.raises(CommandError, match="the store is away"):
