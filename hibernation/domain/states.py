@@ -116,9 +116,9 @@ TERMINAL_OPERATION_STATES = frozenset(
 
 
 class SnapshotState(StrEnum):
-    """writing → frozen → verified → deleted; a later round of the same hibernation is another snapshot.
+    """writing → frozen → verified; any of them → failed; a later round of the same hibernation is another snapshot.
 
-    ``failed`` is final. ``deleted``: its row tells that it was; its packs may be gone.
+    All may become ``deleted`` unless an operation needs them: the row tells that it was; its packs may be gone.
     """
 
     WRITING = "writing"
