@@ -7,7 +7,7 @@ can be taken in again, as in git. Patterns are translated by ``pathspec``; what 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -46,63 +46,67 @@ class _Rule(NamedTuple):
             return False
         if self.test is None:
             return True
-        if not self.only_dirs:
-            found = self.test.match(path)
-            return found is not None and (_BELOW not in self.test.groupindex or found[_BELOW] is None)
-        found = self.test.match(path + "/")
-        return found is not None and (
-            _BELOW not in self.test.groupindex or found.end(_BELOW) == len(path) + 1
-        )
+        found = self.test.match(path)
+        return found is not None and not found.groupdict().get(_BELOW)
 
 
 class Rules:
-    """Rules ready to be asked a million times. ``ValueError`` names the line that is none."""
+    """Rules ready to be asked a million times. ``ValueError`` names the line that is none.
+
+    A rule whose pattern ends in a plain name is found by that name. For the others one expression over the name, or
+    over the path where the pattern ends in ``**``, tells whether it is worth to ask them one by one.
+    """
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._named: dict[str, list[_Rule]] = {}
         self._wild: list[_Rule] = []
-        names: list[str] = []
+        names, paths = [], []
         for number, line in enumerate(lines):
             rule, name = _parse(number, line)
             if rule is None:
                 continue
             if name is not None and not _SPECIAL & set(name):
                 self._named.setdefault(name, []).insert(0, rule)
-            else:
-                self._wild.insert(0, rule)
-                names.append("" if name is None else _name_expression(name))
-        self._may_be_wild = re.compile("|".join(f"(?:{name})" for name in names), re.DOTALL).match
+                continue
+            self._wild.insert(0, rule)
+            expression = _name_expression(name) if name is not None else None
+            if expression is not None:
+                names.append(expression)
+            elif rule.test is not None:
+                paths.append(_without_groups(rule.test))
+        self._name_hints = _any_of(names)
+        self._path_hints = _any_of(paths)
         self.is_empty = not (self._named or self._wild)
 
     def left_out_by(self, name: str, path: str, is_dir: bool) -> str | None:
         """The line that keeps this entry out, if the last one that matches does."""
         rules = self._named.get(name)
-        if self._wild and self._may_be_wild(name):
-            both = [*(rules or ()), *self._wild]
-            rules = sorted(both, key=lambda rule: -rule.number) if rules else both
-        if rules:
-            for rule in rules:
-                if rule.matches(path, is_dir):
-                    return rule.line if rule.leaves_out else None
+        if (self._name_hints and self._name_hints(name)) or (self._path_hints and self._path_hints(path)):
+            rules = sorted([*(rules or ()), *self._wild], key=lambda rule: -rule.number)
+        for rule in rules or ():
+            if rule.matches(path, is_dir):
+                return rule.line if rule.leaves_out else None
         return None
 
 
 def _parse(number: int, line: str) -> tuple[_Rule | None, str | None]:
-    """The rule and the last name of its pattern; that is ``None`` where it cannot be told apart."""
+    """The rule and the last name of its pattern; that is ``None`` where it cannot be told apart.
+
+    The final slash is taken off before the translation, where ``*/`` would no longer mean every directory.
+    """
     text = line.strip("\r\n")
     if not text.strip() or text.startswith("#"):
         return None, None
     is_plain = "\\" not in text and "[" not in text
-    leaves_out = not text.startswith("!")
-    pattern = text.rstrip(" \t") if is_plain else text
-    pattern = pattern if leaves_out else pattern[1:]
-    if is_plain and "/" not in pattern[:-1] and not _SPECIAL & set(pattern) and pattern.strip("/"):
-        return _Rule(number, line, leaves_out, pattern.endswith("/"), None), pattern.rstrip("/")
-    test = _translated(number, line, text)
+    text = text.rstrip(" \t") if is_plain else text
+    leaves_out, only_dirs = not text.startswith("!"), text.endswith("/")
+    pattern = text.removeprefix("!").rstrip("/")
+    if is_plain and "/" not in pattern and not _SPECIAL & set(pattern) and pattern:
+        return _Rule(number, line, leaves_out, only_dirs, None), pattern
+    test = _translated(number, line, text.rstrip("/"))
     if test is None:
         return None, None
-    only_dirs = pattern.rstrip(" \t").endswith("/")
-    name = pattern.rstrip("/").rpartition("/")[2] if is_plain else None
+    name = pattern.rpartition("/")[2] if is_plain else None
     return _Rule(number, line, leaves_out, only_dirs, test), name
 
 
@@ -117,9 +121,19 @@ def _translated(number: int, line: str, text: str) -> re.Pattern[str] | None:
     return None if expression is None else re.compile(expression.pattern, re.DOTALL)
 
 
-def _name_expression(name: str) -> str:
-    """Matches at least the names that the last part of a pattern matches."""
+def _name_expression(name: str) -> str | None:
+    """Matches at least the names that the last part of a pattern matches; ``None`` where that is any name."""
     test = _translated(0, name, name)
     if test is None or not test.pattern.startswith(_ANY_DEPTH):
-        return ""
-    return test.pattern.removeprefix(_ANY_DEPTH).replace(f"?P<{_BELOW}>", "?:")
+        return None
+    return _without_groups(test).removeprefix(_ANY_DEPTH)
+
+
+def _without_groups(test: re.Pattern[str]) -> str:
+    return test.pattern.replace(f"?P<{_BELOW}>", "?:")
+
+
+def _any_of(expressions: list[str]) -> Callable[[str], re.Match[str] | None] | None:
+    if not expressions:
+        return None
+    return re.compile("|".join(f"(?:{expression})" for expression in expressions), re.DOTALL).match
