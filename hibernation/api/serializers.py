@@ -298,15 +298,23 @@ def freshness(instance: Instance) -> str:
 
 def explanation(instance: Instance) -> str:
     """One sentence: why it is (not) about to be hibernated."""
-    if instance.last_error and instance.status in ("failed", "running", "hibernating"):
+    if instance.last_error and instance.status in (
+        "failed",
+        "running",
+        "hibernating",
+        "hibernated",
+        "deleted",
+    ):
         return instance.last_error
     if instance.status == "idle" and instance.hibernate_due_at is not None:
         left = max(0.0, (instance.hibernate_due_at - db_now()).total_seconds())
         return (
             f"idle since {instance.idle_since:%H:%M:%S} UTC; hibernates in {left:.0f} s unless it works again"
         )
-    if instance.status == "idle":
-        return "idle, but automatic hibernation is off" if not instance.auto_hibernation_enabled else "idle"
+    if instance.status == "idle" and not instance.auto_hibernation_enabled:
+        return "idle, but automatic hibernation is off"
+    if instance.status == "idle" and instance.operations.filter(state="running").exists():
+        return "idle; a snapshot is being made, and a hibernation that falls due waits for it"
     if instance.status == "running":
         used = instance.gpu_utilization
         return "GPU use unknown: counted as active" if used is None else f"GPU use {used:.1f} %"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hibernation.api.serializers import explanation
 from hibernation.box.jobs import JobError, JobProgress
 from hibernation.domain.errors import Conflict
 from hibernation.domain.states import (
@@ -352,3 +353,14 @@ def test_what_was_frozen_long_ago_and_never_proven_is_not_built_upon(world: Worl
     operation = world.run(ordered(instance))
     assert operation.state == OperationState.SUCCEEDED, operation.error
     assert operation.snapshot.parent is None
+
+
+def test_the_status_says_what_a_waiting_hibernation_waits_for_and_what_a_loss_left(world: World) -> None:
+    instance, precopy = idle(world)
+    Instance.objects.filter(pk=instance.pk).update(hibernate_due_at=None)
+    instance.refresh_from_db()
+    assert "waits for it" in explanation(instance)
+    world.run(precopy)
+    lose(world, instance)
+    instance.refresh_from_db()
+    assert "last proven copy, 1 min old" in explanation(instance)
