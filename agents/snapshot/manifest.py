@@ -29,6 +29,8 @@ from agents.snapshot.format import (
 _HEAD = re.compile(rb'\{"format":(\d{1,9}),')
 _HEX = re.compile(r"[0-9a-f]*\Z")
 _NUL = b"\\u0000"
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?\Z")
+_REVISION = re.compile(r"[0-9a-f]{40}\Z")
 _BAD_NAMES = frozenset({"", ".", ".."})
 _FIELDS = tuple(Manifest.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()
@@ -185,10 +187,19 @@ def _check_details(manifest: Manifest) -> None:
     for symlink in manifest.symlinks:
         fits = len(_encoded(symlink.target)) <= MAX_TARGET and "\0" not in symlink.target
         _want(fits, f"symlink {symlink.path!r} has an impossible target")
+    _check_to_fetch(manifest)
     for kind in (manifest.files, manifest.dirs):
         for row in kind:
             if row.xattrs:
                 _check_xattrs(row.path, row.xattrs)
+
+
+def _check_to_fetch(manifest: Manifest) -> None:
+    """They end up in a command that somebody runs."""
+    for row in manifest.to_fetch:
+        good = _REPO.match(row.repo) and _REVISION.match(row.revision) and not row.path.startswith("/")
+        named = good and not any(name.startswith(("-", "/")) for name in row.files)
+        _want(bool(named), f"{row.repo!r} at {row.revision!r} is no revision of a hub")
 
 
 def _check_xattrs(path: str, xattrs: dict[str, str]) -> None:

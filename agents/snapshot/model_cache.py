@@ -13,6 +13,7 @@ import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from agents.snapshot.format import FetchRow
 
@@ -20,11 +21,12 @@ BLOBS = "blobs"
 RULE = "model cache"
 """What ``left_out`` says in place of a rule's line."""
 
-_KINDS = {"models": "model", "datasets": "dataset"}
-_FOLDER = re.compile(r"(models|datasets)((?:--[A-Za-z0-9][A-Za-z0-9._-]*?){1,2})\Z")
+_KINDS: dict[str, Literal["model", "dataset"]] = {"models": "model", "datasets": "dataset"}
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _REVISION = re.compile(r"[0-9a-f]{40}\Z")
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_FILES = 10_000
+_LONGEST = 1000
 
 
 class _Unusual(Exception):
@@ -45,8 +47,8 @@ def refetchable(fd: int, path: str) -> list[FetchRow] | None:
     still has a revision, or lets this user have it, is not asked.
     """
     parent, _, name = path.rpartition("/")
-    known = _FOLDER.match(name)
-    if known is None:
+    kind, *parts = name.split("--")
+    if kind not in _KINDS or not 1 <= len(parts) <= 2 or not all(map(_PART.match, parts)):
         return None
     try:
         blobs = _blobs(fd)
@@ -56,11 +58,10 @@ def refetchable(fd: int, path: str) -> list[FetchRow] | None:
     used = {blob for revision in revisions for blob in revision.blobs}
     if not revisions or blobs.keys() - used:
         return None
-    repo = known[2].removeprefix("--").replace("--", "/")
     return [
         FetchRow(
-            "model" if _KINDS[known[1]] == "model" else "dataset",
-            repo,
+            _KINDS[kind],
+            "/".join(parts),
             revision.name,
             parent,
             tuple(sorted(revision.files)),
@@ -105,9 +106,12 @@ def _revisions(fd: int) -> list[_Revision]:
                 raise _Unusual
             for name, target in _links(folder, revision.name):
                 place = posixpath.normpath(posixpath.join("snapshots", posixpath.dirname(name), target))
-                if posixpath.dirname(place) != BLOBS or len(revision.files) == _MOST_FILES:
+                file = name.partition("/")[2]
+                if posixpath.dirname(place) != BLOBS or file.startswith("-") or len(file) > _LONGEST:
                     raise _Unusual
-                revision.files.append(name.partition("/")[2])
+                if len(revision.files) == _MOST_FILES:
+                    raise _Unusual
+                revision.files.append(file)
                 revision.blobs.add(posixpath.basename(place))
         return revisions
     finally:

@@ -152,10 +152,11 @@ def _manifest(value: Any) -> ManifestRef:
 
 
 def _expected(value: Any) -> Expected:
-    numbers = [value.get("files"), value.get("bytes")] if isinstance(value, dict) else []
-    if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+    found = value if isinstance(value, dict) else {}
+    files, size = found.get("files"), found.get("bytes")
+    if type(files) is not int or type(size) is not int or files < 0 or size < 0:
         raise SnapshotError("bad_spec", "expect is not {files, bytes}")
-    return Expected(*numbers)
+    return Expected(files, size)
 
 
 def _name(spec: dict[str, Any], field: str) -> str:
