@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.snapshot.run import SECTIONS, Options, run
+from dumont.embedded.processes import signals_as_exits
 
 
 def main() -> int:
@@ -36,7 +37,7 @@ def main() -> int:
     sections = parsed.only.split(",")
     if unknown := set(sections) - set(SECTIONS):
         parser.error(f"unknown sections: {', '.join(sorted(unknown))}")
-    with tempfile.TemporaryDirectory(prefix="dumont-benchmark-") as folder:
+    with signals_as_exits(), tempfile.TemporaryDirectory(prefix="dumont-benchmark-") as folder:
         work = (parsed.work or Path(folder)).resolve()
         peers = not parsed.without_peers
         options = Options(work, frozenset(sections), parsed.rounds, parsed.scale, peers, parsed.markdown)

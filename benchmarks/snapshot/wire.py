@@ -12,10 +12,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 _BLOCK = 1 << 20
 _SHAPED_BLOCK = 128 << 10
+_QUEUE = 0.01
 
 
 class Bucket:
-    """``rate`` bytes a second over all threads: ``take`` waits until the bytes would have gone over the wire."""
+    """``rate`` bytes a second over all threads: ``take`` waits until the bytes would have gone over the wire.
+
+    A wire has a queue: what a late thread missed of the last ``_QUEUE`` seconds is not lost.
+    """
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -24,7 +28,7 @@ class Bucket:
 
     def take(self, size: int) -> None:
         with self._lock:
-            self._free_at = max(time.monotonic(), self._free_at) + size / self._rate
+            self._free_at = max(time.monotonic() - _QUEUE, self._free_at) + size / self._rate
             wait = self._free_at - time.monotonic()
         if wait > 0.001:
             time.sleep(wait)
