@@ -71,11 +71,11 @@ def wait_for_tick(info: os.stat_result) -> None:
 
 
 def same_file(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
-        other.st_ino,
-        other.st_size,
-        other.st_mtime_ns,
-        other.st_ctime_ns,
+    return (
+        one.st_ctime_ns == other.st_ctime_ns
+        and one.st_mtime_ns == other.st_mtime_ns
+        and one.st_size == other.st_size
+        and one.st_ino == other.st_ino
     )
 
 

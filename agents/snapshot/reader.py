@@ -78,10 +78,11 @@ class Reader:
         self._catalog = catalog
         self._packer = packer
         self._progress = progress
-        self._root = os.path.realpath(root)
         self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._began_ns = time.time_ns() - _MARGIN_NS
-        self._mapped_inodes, self._mapped_paths = mapped_files()
+        self._mapped_inodes, paths = mapped_files()
+        above = os.path.realpath(root).rstrip("/") + "/"
+        self._mapped_paths = frozenset(path.removeprefix(above) for path in paths if path.startswith(above))
         self._local = threading.local()
         self.outcome = Outcome()
 
@@ -310,9 +311,11 @@ class Reader:
         The kernel notes the time of the first such write only, until the page has reached the disk: a second write
         after ours would go unseen. Who mapped the file since we looked has touched it since we began.
         """
-        if info.st_ino in self._mapped_inodes or info.st_ctime_ns >= self._began_ns:
-            return True
-        return bool(self._mapped_paths) and os.path.join(self._root, path) in self._mapped_paths
+        return (
+            info.st_ctime_ns >= self._began_ns
+            or info.st_ino in self._mapped_inodes
+            or path in self._mapped_paths
+        )
 
     def _buffer(self) -> memoryview:
         found: memoryview | None = getattr(self._local, "buffer", None)

@@ -44,7 +44,7 @@ class Work:
     linked: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
     local: threading.local = field(default_factory=threading.local)
-    decoding: threading.BoundedSemaphore = field(default_factory=_decoders)
+    decoding: threading.BoundedSemaphore = field(default_factory=lambda: _decoders())
 
 
 def keep_finished(work: Work) -> None:
