@@ -11,7 +11,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
-from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound
+from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, SnapshotUnproven
+from hibernation.services.browse import SnapshotGone
 from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
 
 STATUS: tuple[tuple[type[DumontError], int], ...] = (
@@ -20,6 +21,9 @@ STATUS: tuple[tuple[type[DumontError], int], ...] = (
     (NotFound, 404),
     (StaleHeartbeat, 409),
     (Conflict, 409),
+    (SnapshotGone, 410),
+    # The store's bytes are not what they must be: to ask again later will not help.
+    (SnapshotUnproven, 502),
     (DumontError, 503),
 )
 

@@ -4,7 +4,7 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from hibernation.api import boxes, heartbeat, snapshots, store, views
+from hibernation.api import boxes, files, heartbeat, snapshots, store, views
 from hibernation.models.instance import INSTANCE_ID
 
 SNAPSHOTS = rf"^instances/(?P<instance_id>{INSTANCE_ID})/snapshots"
@@ -22,6 +22,8 @@ urlpatterns = [
     path("hibernation/stats", views.StatsView.as_view(), name="stats"),
     re_path(rf"{SNAPSHOTS}$", snapshots.SnapshotsView.as_view()),
     re_path(rf"{SNAPSHOT}$", snapshots.SnapshotView.as_view()),
+    re_path(rf"{SNAPSHOT}/files$", files.FilesView.as_view(), name="snapshot-files"),
+    re_path(rf"{SNAPSHOT}/files/content$", files.ContentView.as_view(), name="snapshot-content"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("", include(router.urls)),
 ]
