@@ -64,7 +64,7 @@ class Prover:
     def __init__(self, snapshot: Snapshot, examiner: Examiner) -> None:
         self.snapshot = snapshot
         self.examiner = examiner
-        self._attested: frozenset[str] = frozenset()
+        self.attested: frozenset[str] = frozenset()
         self._looked_at = float("-inf")
 
     @classmethod
@@ -97,7 +97,7 @@ class Prover:
             return ()
         seen = self.examiner.look()
         Pack.objects.filter(key__in=seen.attested).update(verified_at=Now())
-        self._attested = seen.attested
+        self.attested = seen.attested
         if not seen.faults:
             self._looked_at = time.monotonic()
         return seen.faults
@@ -117,19 +117,22 @@ class Prover:
         )
         unread = {key for key, pack in packs.items() if _before(pack.verified_at, oldest)}
         pending = {key: key in chosen - decoded for key in packs if key in unread | (chosen - decoded)}
-        return Tally(packs, pending, len(self._attested & packs.keys()), len(decoded))
+        return Tally(packs, pending, len(self.attested & packs.keys()), len(decoded))
 
-    def prove(self, pending: dict[str, bool], *, until: float) -> Iterator[Fault]:
-        """Read these packs back until ``until`` (monotonic), note what is right and yield what is not."""
+    def prove(self, pending: dict[str, bool], *, until: float) -> Iterator[tuple[str, Fault | None]]:
+        """Read these packs back until ``until`` (monotonic) and note what is right; yields each key and its fault."""
         in_time = ((key, decode) for key, decode in pending.items() if time.monotonic() < until)
         for key, error in self.examiner.prove_all(in_time):
-            if error is not None:
-                yield Fault(key, error.message)
-            elif pending[key]:
-                proof = self.examiner.claims[key]
-                Pack.objects.filter(key=key).update(verified_at=Now(), decoded_at=Now(), proof=proof)
-            else:
-                Pack.objects.filter(key=key).update(verified_at=Now())
+            if error is None:
+                self._note(key, decoded=pending[key])
+            yield key, None if error is None else Fault(key, error.message)
+
+    def _note(self, key: str, *, decoded: bool) -> None:
+        row = Pack.objects.filter(key=key)
+        if decoded:
+            row.update(verified_at=Now(), decoded_at=Now(), proof=self.examiner.claims[key])
+        else:
+            row.update(verified_at=Now())
 
 
 def manifest_ref(snapshot: Snapshot) -> ManifestRef:

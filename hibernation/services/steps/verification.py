@@ -38,8 +38,9 @@ def verify(context: Context) -> Reply:
     before = _tally(prover, everything)
     # However long the manifest took, each slice gets on with the packs.
     until = max(began + SLICE.total_seconds(), time.monotonic() + _AT_LEAST)
-    for fault in prover.prove(before.pending, until=until):
-        raise SnapshotUnproven(fault.why)
+    for _, wrong in prover.prove(before.pending, until=until):
+        if wrong is not None:
+            raise SnapshotUnproven(wrong.why)
     tally = _tally(prover, everything)
     if tally.pending:
         _unfinished.clear()
