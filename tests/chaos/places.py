@@ -1,4 +1,4 @@
-"""Every step boundary of hibernate and wake, taken from the steps themselves."""
+"""Every step boundary of every kind of operation, taken from the steps themselves."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def places_of(where: str, kind: OperationKind) -> tuple[Place, ...]:
     )
 
 
-# One hibernation and one wake pass the first of each step's boundaries, the next two the second, and so on: what
+# One operation of each kind passes the first of each step's boundaries, the next ones the second, and so on: what
 # follows a kill differs from what would have followed, so the later boundaries of that step are met on a new visit.
 PLACES = tuple(place for where in WHERE for kind in OperationKind for place in places_of(where, kind))

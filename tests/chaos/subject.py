@@ -69,7 +69,8 @@ class Subject:
         return [row["event_type"] for row in rows]
 
     def order(self, kind: OperationKind) -> Row:
-        return self.arena.post(f"instances/{self.name}/{kind}")
+        path = "snapshots" if kind is OperationKind.SNAPSHOT else kind
+        return self.arena.post(f"instances/{self.name}/{path}")
 
     def wait_until_ended(self, within: float = 60.0) -> Row:
         """The latest operation, when it has ended."""
@@ -171,10 +172,11 @@ class Subject:
     def _set_out(self, place: Place) -> None:
         """Order what leads to the boundary, or first what makes that possible."""
         awake = self.status in AWAKE
-        kind = OperationKind.HIBERNATE if awake else OperationKind.WAKE
-        if kind is place.kind:
+        if awake is not (place.kind is OperationKind.WAKE):
             self.arm(*places_of(place.where, place.kind))
-        self.order(kind)
+            self.order(place.kind)
+        else:
+            self.order(OperationKind.HIBERNATE if awake else OperationKind.WAKE)
 
     def _pauses(self) -> list[Path]:
         return list(self.arena.boundaries.glob(f"{self.name}.*.pause"))

@@ -1,4 +1,4 @@
-"""SIGKILL and message loss at every step boundary of hibernate and of wake: the work goes on and nothing is lost."""
+"""SIGKILL and message loss at every step boundary of every operation: the work goes on and nothing is lost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,13 @@ def test_beat_or_web_is_killed_or_the_broker_flushed_at(
 
 @pytest.mark.parametrize(
     "name",
-    ["hibernate-freeze-claimed", "hibernate-destroy-performed", "wake-launch-performed", "wake-thaw-claimed"],
+    [
+        "hibernate-freeze-claimed",
+        "hibernate-destroy-performed",
+        "wake-launch-performed",
+        "wake-thaw-claimed",
+        "snapshot-freeze-performed",
+    ],
 )
 def test_everything_is_killed_at(name: str, arena: Arena, subjects: dict[str, Subject]) -> None:
     place, subject = _BY_ID[name], subjects["everything"]

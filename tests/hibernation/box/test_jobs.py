@@ -65,8 +65,8 @@ def test_a_name_that_a_shell_could_misread_is_refused(job: str) -> None:
 
 
 def test_stop_asks_the_agent() -> None:
-    shell = FakeShell({})
-    stop_job(shell, "op-1")
+    shell = FakeShell({**RUNNING, "state": "failed"})
+    assert stop_job(shell, "op-1").state == "failed"
     assert shell.commands[-1].endswith("agents.pyz job stop --dir ~/.dumont/jobs/op-1")
 
 
