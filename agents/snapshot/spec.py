@@ -100,6 +100,7 @@ def _rules(spec: dict[str, Any]) -> tuple[str, ...]:
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise SnapshotError("bad_spec", "ignore is not a list of lines")
     try:
+        "".join(lines).encode("utf-8", "surrogateescape")
         Rules(lines)
     except ValueError as error:
         raise SnapshotError("bad_spec", f"ignore: {error}") from error

@@ -5,6 +5,7 @@ The state file only saves work. Missing, damaged or of another snapshot or key, 
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,8 +32,8 @@ class _File(msgspec.Struct):
 
     format: int
     keys: str
-    rules: list[str]
-    own: list[str]
+    rules: list[bytes]
+    own: list[bytes]
     models: bool
     manifest: bytes
     inodes: bytes
@@ -84,8 +85,8 @@ def save_state(path: Path, frame: bytes, looks: Sequence[Kept], book: RuleBook, 
     file = _File(
         format=FORMAT,
         keys=keys.mark(_MARK),
-        rules=list(book.lines),
-        own=list(book.own),
+        rules=list(map(os.fsencode, book.lines)),
+        own=list(map(os.fsencode, book.own)),
         models=book.leave_out_models,
         manifest=frame,
         inodes=array("Q", [kept.inode for kept in looks]).tobytes(),
@@ -113,7 +114,8 @@ def load_state(path: Path, keys: Keys | None = None) -> State | None:
         return None
     if not len(manifest.files) == len(inodes) == len(ctimes):
         return None
-    return State(manifest, inodes, ctimes, RuleBook(tuple(file.rules), tuple(file.own), file.models))
+    rules, own = tuple(map(os.fsdecode, file.rules)), tuple(map(os.fsdecode, file.own))
+    return State(manifest, inodes, ctimes, RuleBook(rules, own, file.models))
 
 
 def differences(state: State, tree: Tree) -> list[str]:

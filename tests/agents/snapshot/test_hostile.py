@@ -22,6 +22,7 @@ from agents.snapshot.codec import unzstd
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import MAX_MANIFEST, ChunkRow
 from agents.snapshot.manifest import compress_manifest, seal_manifest
+from agents.snapshot.spec import parse_spec
 from tests.agents.snapshot.harness import KEYS, Box, Cloud, picture
 
 MIB = 1 << 20
@@ -399,3 +400,14 @@ def test_any_mutation_is_refused_or_restored_inside_the_target(
     with refusals:
         target.thaw(store_table(cloud, frozen, changed))
     assert picture(canary) == before
+
+
+@pytest.mark.parametrize(
+    "expect", [None, [], {"files": 1}, {"files": -1, "bytes": 1}, {"files": True, "bytes": 1}]
+)
+def test_orders_that_do_not_say_what_to_expect_are_refused(
+    other: Box, frozen: dict[str, Any], expect: Any
+) -> None:
+    with pytest.raises(SnapshotError, match="expect") as failure:
+        parse_spec(other.thaw_spec(frozen) | {"expect": expect})
+    assert failure.value.code == "bad_spec"

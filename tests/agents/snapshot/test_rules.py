@@ -11,9 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.snapshot import walk as walking
+from agents.snapshot.errors import SnapshotError
 from agents.snapshot.rules import RuleBook, Rules
+from agents.snapshot.spec import parse_spec
 from agents.snapshot.walk import walk
 from hibernation.domain.ignore import DEFAULT_RULES
+from tests.agents.snapshot.harness import Box
 
 NAMES = ("a", "b", "ab.pyc", "foo")
 QUIET = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "PATH": os.environ["PATH"]}
@@ -145,3 +148,10 @@ def test_the_agents_own_files_are_left_out_in_silence(tmp_path: Path) -> None:
     fill(tmp_path)
     tree = walk(str(tmp_path), RuleBook(("!cache",), ("cache", "log.tmp")))
     assert (tree.files, tree.left_out) == ([], [])
+
+
+@pytest.mark.parametrize("ignore", ["*.tmp", [1], ["ok", "!"], ["\ud800"], None])
+def test_orders_with_lines_that_are_no_rules_are_refused(box: Box, ignore: object) -> None:
+    with pytest.raises(SnapshotError, match="ignore") as failure:
+        parse_spec(box.freeze_spec("s1", ignore=ignore))
+    assert failure.value.code == "bad_spec"
