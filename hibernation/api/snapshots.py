@@ -12,9 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hibernation.api.fields import StrictBooleanField
 from hibernation.api.paging import page_of
 from hibernation.api.replies import KEY, WAIT, actor_of, key_of, operation_reply
-from hibernation.api.serializers import KnownFieldsSerializer, OperationSerializer, StrictBooleanField
+from hibernation.api.serializers import KnownFieldsSerializer, OperationSerializer
 from hibernation.api.waiting import asked_to_wait
 from hibernation.domain.errors import NotFound
 from hibernation.domain.retention import Choice

@@ -83,7 +83,7 @@ def choice_for(instance: Instance, now: datetime) -> Choice:
 
 
 def _saved(instance: Instance) -> Iterator[Saved]:
-    packs = Snapshot.packs.through.objects.filter(snapshot=OuterRef("pk"))
+    packs = Snapshot.packs.through._default_manager.filter(snapshot=OuterRef("pk"))
     rows = instance.snapshots.exclude(state=SnapshotState.DELETED).annotate(has_packs=Exists(packs))
     for row in rows:
         state = SnapshotState(row.state)

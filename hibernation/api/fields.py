@@ -1,0 +1,80 @@
+"""Fields of the API that take only what they say: no text for a number, no number for a truth value."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from rest_framework import serializers
+
+MAX_MINUTES = 60 * 24 * 365
+
+
+def minutes(duration: timedelta) -> float | int:
+    """Whole minutes as a whole number, as in the guide."""
+    value = duration.total_seconds() / 60
+    return int(value) if value.is_integer() else round(value, 3)
+
+
+class StrictFloatField(serializers.FloatField):
+    """A finite number; neither a text nor a truth value passes for one."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool | str):
+            self.fail("invalid")
+        try:
+            return super().to_internal_value(data)
+        except OverflowError:
+            self.fail("invalid")
+
+
+class MinutesField(StrictFloatField):
+    """A duration in minutes, at least one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=1, max_value=MAX_MINUTES, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return timedelta(minutes=super().to_internal_value(data))
+        except OverflowError:
+            self.fail("max_value", max_value=MAX_MINUTES)
+
+    def to_representation(self, value: Any) -> Any:
+        return minutes(value)
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators(value.total_seconds() / 60 if isinstance(value, timedelta) else value)
+
+
+class StrictBooleanField(serializers.BooleanField):
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class WholeNumberField(serializers.IntegerField):
+    """A whole number; neither a text, a truth value nor 3.0 passes for one."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class LinesField(serializers.ListField):
+    """A text as the list of its lines."""
+
+    child = serializers.CharField(allow_blank=True, trim_whitespace=False)
+
+    def to_internal_value(self, data: Any) -> Any:
+        lines = super().to_internal_value(data)
+        if any(not isinstance(line, str) for line in data):
+            raise serializers.ValidationError("Every rule is a text.")
+        if any(line.splitlines() not in ([], [line]) for line in lines):
+            raise serializers.ValidationError("Every rule is one line.")
+        return "\n".join(lines)
+
+    def to_representation(self, value: Any) -> Any:
+        return value.splitlines()
