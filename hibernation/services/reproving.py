@@ -53,7 +53,8 @@ def reprove(
     """Prove ``snapshot`` again and write down what was found: proofs on its packs, or the damage for people to see.
 
     No earlier proof is trusted: what the store does not attest is read back, and a sample, or with ``everything`` all
-    of it, is decoded. ``progress`` hears name, bytes that were looked at, and bytes in all. ``StoreError`` leaves everything as it was, but for what was right until then.
+    of it, is decoded. ``progress`` hears name, bytes that were looked at, and bytes in all. A ``StoreError`` says
+    nothing about the copy; what was right until then stays noted.
     """
     try:
         prover = Prover.open(snapshot)

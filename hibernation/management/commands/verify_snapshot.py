@@ -1,4 +1,4 @@
-"""``manage.py verify_snapshot``: prove stored snapshots again, from the store, and say what is lost with what is not."""
+"""``manage.py verify_snapshot``: prove stored snapshots again and say what is lost with what is not right."""
 
 from __future__ import annotations
 
