@@ -103,7 +103,7 @@ def list_entries(snapshot: Snapshot, path: str, search: str, after: str, limit: 
     found = _entry(tree, snapshot, path)
     if found.kind != "dir":
         raise NotFound(f"{shown(path)} is a {found.kind}, not a folder.")
-    return tree.search(path, search, after, limit) if search else tree.list(path, after, limit)
+    return tree.search(path, search, after, limit) if search else tree.entries(path, after, limit)
 
 
 def find_file(snapshot: Snapshot, path: str) -> Entry:

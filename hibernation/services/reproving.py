@@ -67,9 +67,9 @@ def reprove(
     chosen = choose_to_decode(packs, secret, everything=everything)
     unread = packs.keys() - (prover.attested - chosen) - faults.keys()
     done, total = sum(packs.values()) - sum(packs[key] for key in unread), sum(packs.values())
-    for key, fault in prover.prove({key: key in chosen for key in packs if key in unread}, until=math.inf):
-        if fault is not None:
-            faults[key] = fault
+    for key, wrong in prover.prove({key: key in chosen for key in packs if key in unread}, until=math.inf):
+        if wrong is not None:
+            faults[key] = wrong
         done += packs[key]
         progress(snapshot.name, done, total)
     return _conclude(prover, list(faults.values()), "full" if everything else "sampled")

@@ -119,7 +119,7 @@ class _Comparer:
     def _extra(self) -> set[str]:
         manifest = self._manifest
         kinds = (manifest.dirs, manifest.files, manifest.symlinks, manifest.hardlinks)
-        known = {os.fsencode(row.path) for kind in kinds for row in kind}  # type: ignore[attr-defined]
+        known = {os.fsencode(row.path) for kind in kinds for row in kind}
         there = (
             os.path.relpath(os.path.join(folder, name), self._root)
             for folder, dirs, names in os.walk(self._root)

@@ -54,7 +54,8 @@ class Tree:
         for path, *facts in _rows(manifest):
             folder, _, name = _bytes(path).rpartition(b"/")
             folders[folder].append((name, *facts))
-        self._folders = {path: _pack(rows) for path, rows in folders.items()}
+        packer = zstandard.ZstdCompressor(level=1)
+        self._folders = {path: packer.compress(marshal.dumps(sorted(rows))) for path, rows in folders.items()}
         self._order = sorted(self._folders)
         packed = sum(len(blob) for blob in self._folders.values())
         self.weight = packed + len(self._folders) * _FOLDER_BYTES + len(self.chunks) * _ROW_BYTES
@@ -71,7 +72,7 @@ class Tree:
         at = bisect_right(rows, name, key=lambda row: row[0]) - 1
         return _entry(folder, rows[at]) if at >= 0 and rows[at][0] == name else None
 
-    def list(self, folder: str, after: str, limit: int) -> list[Entry]:
+    def entries(self, folder: str, after: str, limit: int) -> list[Entry]:
         """At most ``limit`` entries of a folder whose names come after ``after``."""
         parent = _bytes(folder)
         rows = self._rows(parent)
@@ -93,17 +94,21 @@ class Tree:
 
     def _below(self, top: bytes, after: bytes) -> Iterator[Entry]:
         last_folder, _, last_name = after.rpartition(b"/")
+        unpacker = zstandard.ZstdDecompressor()
         for folder in self._order:
             inside = not top or folder == top or folder.startswith(top + b"/")
             if inside and (not after or folder >= last_folder):
-                for row in self._rows(folder):
+                for row in self._rows(folder, unpacker):
                     if not after or (folder, row[0]) > (last_folder, last_name):
                         yield _entry(folder, row)
 
-    def _rows(self, folder: bytes) -> Any:
+    def _rows(self, folder: bytes, unpacker: zstandard.ZstdDecompressor | None = None) -> Any:
+        """``unpacker``: of one thread, for many folders: to make one takes longer than to use it."""
         blob = self._folders.get(folder)
+        if blob is None:
+            return []
         # Packed by this very process, so that reading it back is safe.
-        return marshal.loads(zstandard.decompress(blob)) if blob is not None else []  # noqa: S302
+        return marshal.loads((unpacker or zstandard.ZstdDecompressor()).decompress(blob))  # noqa: S302
 
 
 def _rows(manifest: Manifest) -> Iterator[tuple[Any, ...]]:
@@ -119,10 +124,6 @@ def _rows(manifest: Manifest) -> Iterator[tuple[Any, ...]]:
     for name in manifest.hardlinks:
         file = files[name.target]
         yield (name.path, "file", file.mode, file.size, file.mtime_ns, file.path, file.hash, file.refs)
-
-
-def _pack(rows: list[tuple[Any, ...]]) -> bytes:
-    return zstandard.compress(marshal.dumps(sorted(rows)), level=1)
 
 
 def _entry(folder: bytes, row: tuple[Any, ...]) -> Entry:

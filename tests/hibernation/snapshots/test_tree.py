@@ -62,7 +62,7 @@ SOME = tree(
     [("", ["a", "a.txt", "two"]), ("a", ["b", "link", "one"]), ("a/b", ["Notes.txt"]), ("no", [])],
 )
 def test_a_folder_lists_its_own(path: str, names: list[str]) -> None:
-    assert [entry.name for entry in SOME.list(path, "", 10)] == names
+    assert [entry.name for entry in SOME.entries(path, "", 10)] == names
 
 
 def test_every_kind_is_told() -> None:
@@ -94,7 +94,7 @@ def test_a_search_looks_below_whatever_the_case() -> None:
 def test_pages_of_any_names_hold_each_one_once(names: set[str], limit: int) -> None:
     found = tree(folder("dir"), *(file(f"dir/{name}") for name in names))
     in_folder: list[str] = []
-    while page := found.list("dir", in_folder[-1] if in_folder else "", limit):
+    while page := found.entries("dir", in_folder[-1] if in_folder else "", limit):
         in_folder += [entry.name for entry in page]
     below: list[str] = []
     while page := found.search("dir", "", below[-1] if below else "", limit):
