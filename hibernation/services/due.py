@@ -63,6 +63,7 @@ def _attempts(instance: Instance) -> list[Attempt]:
     return [
         Attempt(started_at, OperationState(state))
         for started_at, state in rows.values_list("started_at", "state")[:_LOOKED_AT]
+        if started_at is not None
     ]
 
 
