@@ -1,7 +1,7 @@
 """Freeze and thaw as detached jobs: started over a short SSH command, they outlive it and are asked how far they are.
 
-A job is a folder: ``spec.json`` (what to do, put there before), ``progress.json``, ``journal``, ``lock``, ``pid``
-and ``log``. Whoever runs holds the lock, so a job never runs twice at once.
+A job is a folder: ``spec.json`` (what to do, put there before), ``progress.json``, ``lock``, ``pid`` and ``log``, for
+a thaw also ``journal``. Whoever runs holds the lock, so a job never runs twice at once.
 """
 
 from __future__ import annotations

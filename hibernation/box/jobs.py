@@ -40,7 +40,8 @@ class JobProgress:
     """Where a job stands. Sizes in bytes, the rate in bytes a second, totals 0 while unknown.
 
     ``died``: it ended without a result, and may be started again. ``unknown``: it never started here, and has no
-    ``kind``. ``usable`` (thaw): enough is there to work with.
+    ``kind``. ``bytes_moved`` went over the network. ``usable`` (thaw): enough is there to work with; until then
+    ``usable_eta_seconds`` says when.
     ``result`` is a mapping of the job's own; only that it is one has been checked.
     """
 
@@ -57,6 +58,8 @@ class JobProgress:
     error: JobError | None = None
     result: Mapping[str, Any] | None = None
     usable: bool = False
+    bytes_moved: int = 0
+    usable_eta_seconds: float | None = None
 
 
 def start_job(box: Shell, job: str, spec: Mapping[str, Any], *, again: bool = False) -> JobProgress:
@@ -99,6 +102,8 @@ def parse_progress(answer: dict[str, Any], job: str) -> JobProgress:
         error=_error(answer.get("error")),
         result=_mapping(answer, "result"),
         usable=answer.get("usable") is True,
+        bytes_moved=_count(answer, "bytes_moved"),
+        usable_eta_seconds=_amount(answer, "usable_eta_seconds"),
     )
 
 

@@ -186,7 +186,9 @@ def _progress(seen: JobProgress) -> dict[str, Any]:
         "files_total": seen.files_total,
         "rate_bps": seen.rate_bps,
         "eta_seconds": seen.eta_seconds,
+        "bytes_moved": seen.bytes_moved,
         "usable": seen.usable,
+        "usable_eta_seconds": seen.usable_eta_seconds,
     }
 
 

@@ -52,6 +52,12 @@ def test_starting_puts_the_spec_where_only_its_owner_reads_it() -> None:
     assert (progress.bytes_done, progress.bytes_total, progress.eta_seconds) == (5, 9, 1.6)
 
 
+def test_progress_tells_the_network_and_when_work_can_begin() -> None:
+    answer = RUNNING | {"kind": "thaw", "bytes_moved": 3, "usable": False, "usable_eta_seconds": 0.5}
+    progress = job_status(FakeShell(answer), "op-1")
+    assert (progress.bytes_moved, progress.usable, progress.usable_eta_seconds) == (3, False, 0.5)
+
+
 def test_a_failed_job_starts_again_only_when_asked_to() -> None:
     shell = FakeShell(RUNNING)
     start_job(shell, "op-1", {}, again=True)
