@@ -212,7 +212,7 @@ class Simulation:
         if self.swept is None:
             self.swept = self.requests.due() or None
             self.requests.release_slots()
-        elif self.rng.random() < 0.3 or not self.world.faults.active:
+        elif self.rng.random() < 0.15 or not self.world.faults.active:
             self.requests.sweep(self.swept)
             self.swept = None
         self.requests.save_due()
