@@ -12,7 +12,15 @@ from typing import Any
 from agents.snapshot.catalog import Catalog, FrozenFile, Kept, Known, Pack, Table, known_packs, tabulate
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import BUNDLE, SMALL_LIMIT, HardlinkRow, LeftOutRow, Manifest
-from agents.snapshot.journal import Journal, journal_path, open_packs_journal, pack_fact, packs_of
+from agents.snapshot.journal import (
+    Adopted,
+    Journal,
+    adopt,
+    journal_path,
+    open_packs_journal,
+    pack_fact,
+    state_fact,
+)
 from agents.snapshot.manifest import compress_manifest, count, encode_manifest, seal_manifest
 from agents.snapshot.packer import Packer
 from agents.snapshot.pipeline import closed_after, run_all
@@ -66,20 +74,25 @@ def freeze(spec: FreezeSpec, job_dir: Path, progress: Progress, transfer: Transf
     journal = open_packs_journal(spec)
     with closed_after(journal):
         work = _Work(spec, progress, transfer, journal, Catalog(), frozen_at, tree, Known(), [], [], [], [])
-        fresh = _split(work, _trusted_state(work))
-        _store(work, fresh)
+        adopted = adopt(journal)
+        fresh = _split(work, _trusted_state(work, adopted))
+        _store(work, fresh, adopted)
         manifest, table = _manifest(work)
         raw = encode_manifest(manifest)
         frame = compress_manifest(raw)
         reference = _store_manifest(work, frame, spec.keys.name(raw))
+        journal.append(state_fact(spec.snapshot))
         save_state(spec.state_file, frame, table.files, book, spec.keys)
         return _result(work, manifest, reference)
 
 
-def _trusted_state(work: _Work) -> State | None:
-    """Only the state of the parent is trusted: the packs of another snapshot may have been deleted meanwhile."""
+def _trusted_state(work: _Work, adopted: Adopted) -> State | None:
+    """Only two states are trusted: the parent's, and that of a freeze since then which the journal vouches for.
+
+    The packs of any other snapshot may have been deleted meanwhile.
+    """
     state = load_state(work.spec.state_file, work.spec.keys)
-    if state is None or state.manifest.snapshot != work.spec.parent:
+    if state is None or state.manifest.snapshot not in {work.spec.parent, *adopted.snapshots}:
         return None
     work.known = known_packs(state.manifest)
     return state
@@ -100,8 +113,8 @@ def _split(work: _Work, state: State | None) -> list[Found]:
     return fresh
 
 
-def _store(work: _Work, fresh: list[Found]) -> None:
-    for pack in packs_of(work.journal):
+def _store(work: _Work, fresh: list[Found], adopted: Adopted) -> None:
+    for pack in adopted.packs:
         work.catalog.add_pack(pack)
         work.new_packs.add(pack.key)
     readers = min(max(2, os.cpu_count() or 1), MOST_READERS)

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,22 +112,43 @@ def pack_fact(pack: Pack) -> dict[str, Any]:
     }
 
 
-def packs_of(journal: Journal) -> Iterator[Pack]:
+def state_fact(snapshot: str) -> dict[str, Any]:
+    """A state file of ``snapshot`` is made of the parent's packs and of those in this journal. Written before it."""
+    return {"state": snapshot}
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What earlier freezes left: packs, and the snapshots of which every pack may be referred to."""
+
+    packs: list[Pack]
+    snapshots: frozenset[str]
+
+
+def adopt(journal: Journal) -> Adopted:
     """The stored packs that may be referred to: an old one nobody refers to may be deleted any time now.
 
     By this machine's clock; a time in the future is no time at all.
     """
     now = time.time()
+    packs, snapshots, are_all_young = [], set(), True
     for fact in journal.lines():
-        if not isinstance(fact, dict) or "pack" not in fact:
-            continue
-        if not now - ADOPT_SECONDS < fact["at"] < now + _SKEW_SECONDS:
-            continue
-        pack = Pack(*fact["pack"])
-        for name, length, codec, stored, offset, pieces in fact["chunks"]:
-            known = [(piece, at, size) for piece, at, size in pieces]
-            pack.chunks.append(Chunk(name, length, codec, stored, offset, pack, known))
-        yield pack
+        if "state" in fact:
+            snapshots.add(fact["state"])
+        elif "pack" in fact:
+            if now - ADOPT_SECONDS < fact["at"] < now + _SKEW_SECONDS:
+                packs.append(_pack(fact))
+            else:
+                are_all_young = False
+    return Adopted(packs, frozenset(snapshots if are_all_young else ()))
+
+
+def _pack(fact: dict[str, Any]) -> Pack:
+    pack = Pack(*fact["pack"])
+    for name, length, codec, stored, offset, pieces in fact["chunks"]:
+        known = [(piece, at, size) for piece, at, size in pieces]
+        pack.chunks.append(Chunk(name, length, codec, stored, offset, pack, known))
+    return pack
 
 
 def boot_id() -> str:

@@ -81,7 +81,7 @@ def stored_packs(box: Box) -> set[str]:
     """Keys of the packs in the journal beside the state file."""
     path = box.state_file.with_suffix(".journal")
     lines = path.read_text().split("\n")[1:-1] if path.exists() else []
-    return {json.loads(line)["pack"][1] for line in lines}
+    return {fact["pack"][1] for fact in map(json.loads, lines) if "pack" in fact}
 
 
 def fill(box: Box, bulk: int = 100) -> None:

@@ -52,7 +52,33 @@ def test_the_journal_ends_with_its_parent(cut_short: Box, cloud: Cloud) -> None:
     second = cut_short.freeze("s3", "s2")
     assert second["packs_all"] == first["packs_all"]
     assert second["packs_new"] == []
-    assert len(journal_path(cut_short.state_file).read_bytes().splitlines()) == 1
+    assert b"pack" not in journal_path(cut_short.state_file).read_bytes()
+
+
+def test_a_snapshot_that_was_never_committed_is_built_upon(box: Box, other: Box, cloud: Cloud) -> None:
+    (box.workspace / "weights.bin").write_bytes(os.urandom(9 * MIB))
+    first = box.freeze("s1")
+    (box.workspace / "notes").write_text("new")
+    second = box.freeze("s2", "s1")
+    (box.workspace / "more").write_text("newer")
+    cloud.puts.clear()
+    third = box.freeze("s3", "s1")
+    assert len(cloud.puts) == 2  # what is newer and the manifest
+    assert set(third["packs_all"]) > set(first["packs_all"]) | set(second["packs_all"])
+    new = {pack["key"] for pack in third["packs_new"]}
+    assert new == set(third["packs_all"]) - set(first["packs_all"])
+    other.thaw(third)
+    assert picture(other.workspace) == picture(box.workspace)
+
+
+def test_a_snapshot_that_was_never_committed_is_forgotten_after_a_day(
+    box: Box, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (box.workspace / "notes").write_text("new")
+    first = box.freeze("s1")
+    at(monkeypatch, 25 * HOUR)
+    second = box.freeze("s2")
+    assert not set(first["packs_all"]) & set(second["packs_all"])
 
 
 def test_other_keys_adopt_nothing(cut_short: Box, cloud: Cloud) -> None:
