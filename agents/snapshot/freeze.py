@@ -32,7 +32,7 @@ from agents.snapshot.state import State, load_state, save_state
 from agents.snapshot.transfer import Transfer
 from agents.snapshot.walk import Found, Tree, own_paths, walk
 
-MOST_READERS = 6
+MOST_READERS = 4
 """Each holds a chunk, its encoded and its sealed bytes: up to 32 MiB. Two or three fill any network."""
 _REPORTED = 200
 
