@@ -53,14 +53,14 @@ class _Rule(NamedTuple):
 class Rules:
     """Rules ready to be asked a million times. ``ValueError`` names the line that is none.
 
-    A rule whose pattern ends in a plain name is found by that name. For the others one expression over the name, or
-    over the path where the pattern ends in ``**``, tells whether it is worth to ask them one by one.
+    A rule whose pattern ends in a plain name is found by that name. For the others a suffix, or one expression over
+    the name, or over the path where the pattern ends in ``**``, tells whether it is worth to ask them one by one.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._named: dict[str, list[_Rule]] = {}
         self._wild: list[_Rule] = []
-        names, paths = [], []
+        names, paths, suffixes = [], [], []
         for number, line in enumerate(lines):
             rule, name = _parse(number, line)
             if rule is None:
@@ -70,10 +70,13 @@ class Rules:
                 continue
             self._wild.insert(0, rule)
             expression = _name_expression(name) if name is not None else None
-            if expression is not None:
+            if name and name.startswith("*") and not _SPECIAL & set(name[1:]) and name != "*":
+                suffixes.append(name[1:])
+            elif expression is not None:
                 names.append(expression)
             elif rule.test is not None:
                 paths.append(_without_groups(rule.test))
+        self._suffixes = tuple(suffixes)
         self._name_hints = _any_of(names)
         self._path_hints = _any_of(paths)
         self.is_empty = not (self._named or self._wild)
@@ -81,7 +84,11 @@ class Rules:
     def left_out_by(self, name: str, path: str, is_dir: bool) -> str | None:
         """The line that keeps this entry out, if the last one that matches does."""
         rules = self._named.get(name)
-        if (self._name_hints and self._name_hints(name)) or (self._path_hints and self._path_hints(path)):
+        if (
+            name.endswith(self._suffixes)
+            or (self._name_hints and self._name_hints(name))
+            or (self._path_hints and self._path_hints(path))
+        ):
             rules = sorted([*(rules or ()), *self._wild], key=lambda rule: -rule.number)
         for rule in rules or ():
             if rule.matches(path, is_dir):
