@@ -82,8 +82,8 @@ class Crew:
     def _start(self, count: int) -> None:
         for _ in range(count):
             thread = threading.Thread(target=self._work, daemon=True, name="crew")
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)  # by a thread that itself is waited for: none is missed
 
     def _work(self) -> None:
         while not self.errors:
