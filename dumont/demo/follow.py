@@ -16,7 +16,11 @@ Operation = dict[str, Any]
 
 _PAUSE = 0.3
 _ENDED = ("succeeded", "failed", "cancelled")
-_LOGS = {"wake": ("provision", "transfer"), "hibernate": ("transfer", "control")}
+_LOGS = {
+    "wake": ("provision", "transfer"),
+    "hibernate": ("transfer", "control"),
+    "snapshot": ("transfer", "control"),
+}
 
 
 class Follower:

@@ -97,6 +97,8 @@ class Play:
         self._session = self._host.start()
         self._follower = Follower(self._session.client, self._story, INSTANCE)
         self._story.say(f"PostgreSQL, Valkey, web, beat and three workers run; {self._host.stack.base_url}")
+        # Else caches that anyone can refill, such as __pycache__, would stay behind: here every byte is to come back.
+        self._session.client.put(f"/api/instances/{INSTANCE}/config", {"default_ignore_rules": False})
 
     def _rent(self, source: Background[Path]) -> None:
         def watch() -> None:
@@ -183,8 +185,19 @@ class Play:
         self._story.good(f"  destroy confirmed: machine {self._contract} is gone, nothing bills")
         self._story.say(
             f"  it cost ${rental['cost']:.6f} for {rental['seconds']:.1f} s; asleep it saves "
-            f"${rental['price_per_hour']:.2f}/h; {units.size(self._report.bytes_stored)} are stored"
+            f"${rental['price_per_hour']:.2f}/h; {units.size(self._report.bytes_stored)} are stored, encrypted"
         )
+        self._tell_snapshots()
+
+    def _tell_snapshots(self) -> None:
+        """What moved before the decision, and what after it."""
+        found = self._session.client.get(f"/api/instances/{INSTANCE}/snapshots")["snapshots"]
+        self._report.snapshots = list(reversed(found))
+        for snapshot in self._report.snapshots:
+            self._story.say(
+                f"  snapshot {snapshot['name']}: {snapshot['state']}, {units.files(snapshot['files'])}, "
+                f"{units.size(snapshot['bytes_logical'])}, of which {units.size(snapshot['bytes_stored_new'])} were sent"
+            )
 
     def _wake(self) -> None:
         before = self._contract

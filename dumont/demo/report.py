@@ -30,6 +30,7 @@ class Report:
     machines: list[dict[str, Any]] = field(default_factory=list)
     operations: list[dict[str, Any]] = field(default_factory=list)
     bytes_stored: int = 0
+    snapshots: list[dict[str, Any]] = field(default_factory=list)
     not_copied: list[str] = field(default_factory=list)
     before: Inventory | None = None
     differences: list[Difference] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Report:
             "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
             "workspace": before.counts(),
             "bytes_stored": self.bytes_stored,
+            "snapshots": self.snapshots,
             "not_copied": self.not_copied,
             "machines": self.machines,
             "operations": [_operation(operation) for operation in self.operations],
