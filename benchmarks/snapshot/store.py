@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -152,7 +153,7 @@ class Server:
                 path = os.path.join(folder, name)
                 key = os.path.relpath(path, bucket)
                 if key.startswith(prefix):
-                    found.append(_entry(key, os.stat(path).st_size))
+                    found.append(_entry(key, os.stat(path)))
         counted = f"<IsTruncated>false</IsTruncated><KeyCount>{len(found)}</KeyCount>"
         return _xml("ListBucketResult", counted + "".join(sorted(found)))
 
@@ -185,8 +186,9 @@ def _xml(name: str, inside: str) -> bytes:
     return f"<{name}>{inside}</{name}>".encode()
 
 
-def _entry(key: str, size: int) -> str:
-    facts = f"<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>0-1</ETag><Size>{size}</Size>"
+def _entry(key: str, info: os.stat_result) -> str:
+    stored = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(info.st_mtime))
+    facts = f"<LastModified>{stored}</LastModified><ETag>0-1</ETag><Size>{info.st_size}</Size>"
     return f"<Contents><Key>{escape(key)}</Key>{facts}<StorageClass>STANDARD</StorageClass></Contents>"
 
 
