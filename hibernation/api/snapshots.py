@@ -49,6 +49,7 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
             "created_at",
             "frozen_at",
             "verified_at",
+            "damaged_at",
             "deleted_at",
             "files",
             "bytes_logical",

@@ -104,20 +104,30 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
-    """``unreadable``: files that the machine could not read; a copy that lacks some is not whole."""
+    """``unreadable``: files that the machine could not read; a copy that lacks some is not whole.
+
+    ``damaged``: stored bytes of it were found wrong after it was proven.
+    """
 
     name: str
     state: SnapshotState
     round: int = 0
     frozen_at: datetime | None = None
     unreadable: int = 0
+    damaged: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """A rental may end on it: proven, whole, and right as far as anybody knows."""
+        return self.state is SnapshotState.VERIFIED and not self.unreadable and not self.damaged
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything one decision may use.
 
-    ``snapshot`` is the one being written or restored by this operation, ``kept`` the instance's last proven copy.
+    ``snapshot`` is the one being written or restored by this operation, ``kept`` what a wake would
+    restore, if it is proven and not damaged.
     """
 
     now: datetime

@@ -38,7 +38,7 @@ from hibernation.domain.outcomes import (
 )
 from hibernation.domain.pacing import again, look_again, machine_of, overdue
 from hibernation.domain.saving import abort, box_trouble
-from hibernation.domain.states import EventType, InstanceStatus, MachineState, SnapshotState
+from hibernation.domain.states import EventType, InstanceStatus, MachineState
 from hibernation.domain.step import Step
 
 HOLD_AFTER_FAILURE = timedelta(minutes=10)
@@ -121,13 +121,7 @@ def _plan_destroy(facts: Facts) -> Plan:
 
 def _refuse_destroy(facts: Facts) -> Outcome | None:
     snapshot, memo = facts.snapshot, facts.operation.memo
-    proven = (
-        snapshot is not None
-        and snapshot.state is SnapshotState.VERIFIED
-        and snapshot.round == memo.round
-        and not snapshot.unreadable
-    )
-    if not proven:
+    if snapshot is None or not snapshot.is_good or snapshot.round != memo.round:
         return abort(facts, "snapshot_unproven", "there is no whole and verified snapshot of this round")
     if memo.fenced_round != memo.round:
         return Go("fence")
@@ -206,8 +200,7 @@ def machine_vanished(facts: Facts) -> Outcome | None:
     """The host took the machine back under us: keep what is proven, and say so."""
     if not saving.vanished(facts):
         return None
-    snapshot = facts.snapshot
-    if snapshot is not None and snapshot.state is SnapshotState.VERIFIED and not snapshot.unreadable:
+    if facts.snapshot is not None and facts.snapshot.is_good:
         return _vanished_after_saving(facts)
     reason = "the machine vanished before its workspace was saved"
     status = InstanceStatus.FAILED

@@ -22,6 +22,7 @@ class Saved:
     """One snapshot. A higher ``id`` is newer; ``made_at`` is when its walk began.
 
     ``listed``: its packs are known. Before that it can hold on to what it builds on only through its ``parent``.
+    ``damaged``: proven once, and some of its stored bytes are wrong now.
     """
 
     id: int
@@ -30,6 +31,7 @@ class Saved:
     kept: bool = False
     parent: int | None = None
     listed: bool = True
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,20 @@ class Choice:
 def choose(snapshots: Iterable[Saved], rules: Rules, protected: Mapping[int, str], now: datetime) -> Choice:
     """What to keep and what to delete. ``protected``: ids that stay whatever the rules say, and why.
 
+    A damaged one takes no good one's place, and stays as long as if it were good: most of it may be readable still.
     Deleting what it says and choosing again deletes nothing more, and the order of ``snapshots`` does not matter.
     """
     newest = sorted((s for s in snapshots if s.state is not SnapshotState.DELETED), key=lambda s: -s.id)
+    good = [one for one in newest if not one.damaged]
     keep: dict[int, str] = {}
     for reasons in (
         {one.id: protected[one.id] for one in newest if one.id in protected},
         {one.id: "somebody asked to keep it" for one in newest if one.kept},
+        _last(good, rules.keep_last),
+        _daily(good, rules),
+        _base(good),
         _last(newest, rules.keep_last),
         _daily(newest, rules),
-        _base(newest),
         _young(newest, now),
     ):
         keep = reasons | keep

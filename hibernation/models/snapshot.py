@@ -24,6 +24,9 @@ class Snapshot(models.Model):
     frozen_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
 
+    damaged_at = models.DateTimeField(
+        null=True, blank=True, help_text="when stored bytes of it were found wrong, after it was proven"
+    )
     deleted_at = models.DateTimeField(null=True, blank=True)
     kept = models.BooleanField(
         default=False, help_text="kept until somebody lets it go, whatever the rules say"
@@ -68,6 +71,7 @@ class Pack(models.Model):
     ``verified_at`` is when the control plane last found its bytes right, by reading them back or by the checksum the
     store made of what it received. ``decoded_at`` is when all of it was decoded; ``proof`` is a hash of what the
     manifest said of its content then, so that another manifest's claims about it are checked anew.
+    ``damaged_at``: its bytes were found wrong; nothing but decoding all of it takes that back.
     ``condemned_at``: no snapshot needs it, and it is about to be deleted; nothing may refer to it any more.
     """
 
@@ -81,6 +85,7 @@ class Pack(models.Model):
     verified_at = models.DateTimeField(null=True, blank=True)
     decoded_at = models.DateTimeField(null=True, blank=True)
     proof = models.CharField(max_length=64, blank=True)
+    damaged_at = models.DateTimeField(null=True, blank=True)
     condemned_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -33,6 +33,7 @@ from hibernation.domain.states import (
     SnapshotState,
 )
 from hibernation.models import Instance, Machine, Operation, Snapshot
+from hibernation.services.copies import point_to_best
 from hibernation.services.facts import load_memo
 from hibernation.services.keys import current_key
 from hibernation.services.transitions import emit, set_machine, set_status
@@ -151,7 +152,8 @@ class Applier:
         What was never proven holds on to no pack, so that its packs may be collected after a while.
         """
         recent = Q(state=SnapshotState.FROZEN, frozen_at__gt=self.now - UNPROVEN_LASTS)
-        usable = self.instance.snapshots.filter(recent | Q(state=SnapshotState.VERIFIED))
+        proven = Q(state=SnapshotState.VERIFIED, damaged_at__isnull=True)
+        usable = self.instance.snapshots.filter(recent | proven)
         return usable.order_by("-id").first()
 
     def _snapshot_name(self, round_: int) -> str:
@@ -191,9 +193,7 @@ class Applier:
         snapshot = self._snapshot()
         snapshot.state, snapshot.verified_at = SnapshotState.VERIFIED, self.now
         snapshot.save(update_fields=["state", "verified_at"])
-        if _may_replace(snapshot, self.instance.snapshot):
-            self.instance.snapshot = snapshot
-            self.instance.save(update_fields=["snapshot"])
+        point_to_best(self.instance)
 
     def _snapshot_failed(self, reason: str) -> None:
         if self._snapshot_ended(reason):
@@ -212,9 +212,3 @@ class Applier:
         if self.operation.snapshot is None:
             raise AssertionError("no snapshot")
         return self.operation.snapshot
-
-
-def _may_replace(proven: Snapshot, kept: Snapshot | None) -> bool:
-    """A wake restores the newest proven copy, but none that lacks files where there is a whole one."""
-    whole = not proven.report.get("unreadable_total")
-    return kept is None or whole or bool(kept.report.get("unreadable_total"))

@@ -19,6 +19,7 @@ from hibernation.domain.states import (
     SnapshotState,
 )
 from hibernation.models import Instance, Machine, Operation, Snapshot
+from hibernation.services.copies import is_proven
 
 
 def limits() -> Limits:
@@ -104,13 +105,13 @@ def _snapshot_facts(snapshot: Snapshot | None) -> SnapshotFacts | None:
         snapshot.round,
         snapshot.frozen_at,
         snapshot.report.get("unreadable_total", 0),
+        snapshot.damaged_at is not None,
     )
 
 
 def _kept(instance: Instance) -> SnapshotFacts | None:
-    """What a wake would restore now, if it is proven."""
-    kept = instance.snapshot
-    return _snapshot_facts(kept) if kept is not None and kept.state == SnapshotState.VERIFIED else None
+    """What a wake would restore now, if that can be relied upon."""
+    return _snapshot_facts(instance.snapshot) if is_proven(instance.snapshot) else None
 
 
 def load_memo(raw: dict[str, Any]) -> Memo:

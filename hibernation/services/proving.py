@@ -6,7 +6,7 @@ Network only; nothing here holds a lock. Whoever proves decides what follows fro
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
@@ -76,7 +76,7 @@ class Prover:
         check_manifest_complete(manifest)
         prover = cls(snapshot, Examiner(store, manifest, keys))
         snapshot.packs.set(prover.rows().values())
-        Pack.objects.filter(key=snapshot.manifest_key).update(verified_at=Now())
+        Pack.objects.filter(key=snapshot.manifest_key).update(verified_at=Now(), damaged_at=None)
         return prover
 
     def rows(self) -> dict[str, Pack]:
@@ -114,7 +114,7 @@ class Prover:
             {key: pack.size for key, pack in packs.items() if key not in before},
             secret,
             everything=everything,
-        )
+        ) | damaged(packs)
         unread = {key for key, pack in packs.items() if _before(pack.verified_at, oldest)}
         pending = {key: key in chosen - decoded for key in packs if key in unread | (chosen - decoded)}
         return Tally(packs, pending, len(self.attested & packs.keys()), len(decoded))
@@ -130,9 +130,15 @@ class Prover:
     def _note(self, key: str, *, decoded: bool) -> None:
         row = Pack.objects.filter(key=key)
         if decoded:
-            row.update(verified_at=Now(), decoded_at=Now(), proof=self.examiner.claims[key])
+            claims = self.examiner.claims[key]
+            row.update(verified_at=Now(), decoded_at=Now(), proof=claims, damaged_at=None)
         else:
             row.update(verified_at=Now())
+
+
+def damaged(packs: Mapping[str, Pack]) -> set[str]:
+    """Those found wrong once: a store that goes on attesting them proves nothing any more."""
+    return {key for key, pack in packs.items() if pack.damaged_at is not None}
 
 
 def manifest_ref(snapshot: Snapshot) -> ManifestRef:

@@ -39,12 +39,12 @@ from hibernation.domain.states import (
     MachineState,
     OperationKind,
     OperationState,
-    SnapshotState,
 )
 from hibernation.models import Instance, Machine, Operation, Snapshot
 from hibernation.providers.base import Provider, RentedMachine
 from hibernation.providers.registry import get_provider, provider_names
 from hibernation.services.clock import db_now
+from hibernation.services.copies import is_proven
 from hibernation.services.dispatch import enqueue_operation
 from hibernation.services.due import SCHEDULED, schedule
 from hibernation.services.starting import running_operation
@@ -231,17 +231,12 @@ def _declare_lost(machine_id: int) -> None:
     instance = machine.instance
     if instance is None:
         return
-    kept = _proven_copy(instance)
+    kept = instance.snapshot if is_proven(instance.snapshot) else None
     status = status_after_loss(InstanceStatus(instance.status), has_proven_copy=kept is not None)
     arrow = set_status(instance, status, now)
     instance.last_error = f"the machine vanished from the provider's list; {_what_is_kept(kept, now)}"
     instance.save(update_fields=["last_error"])
     emit(EventType.MACHINE_LOST, instance.last_error, instance=instance, now=now, status=arrow)
-
-
-def _proven_copy(instance: Instance) -> Snapshot | None:
-    kept = instance.snapshot
-    return kept if kept is not None and kept.state == SnapshotState.VERIFIED else None
 
 
 def _what_is_kept(kept: Snapshot | None, now: datetime) -> str:

@@ -13,7 +13,7 @@ from hibernation.models import Snapshot
 from hibernation.services.browse import shown
 from hibernation.services.clock import db_now
 from hibernation.services.damage import clear_damage, record_damage
-from hibernation.services.proving import Prover, record_proof
+from hibernation.services.proving import Prover, damaged, record_proof
 from hibernation.snapshots.verification import Fault, choose_to_decode
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -63,8 +63,9 @@ def reprove(
         record_damage(snapshot, [fault])
         return Verdict(snapshot.name, (Damage(fault.key, fault.why, ()),))
     faults = {fault.key: fault for fault in prover.look()}
-    packs = {key: pack.size for key, pack in prover.rows().items()}
-    chosen = choose_to_decode(packs, secret, everything=everything)
+    rows = prover.rows()
+    packs = {key: pack.size for key, pack in rows.items()}
+    chosen = choose_to_decode(packs, secret, everything=everything) | damaged(rows)
     unread = packs.keys() - (prover.attested - chosen) - faults.keys()
     done, total = sum(packs.values()) - sum(packs[key] for key in unread), sum(packs.values())
     for key, wrong in prover.prove({key: key in chosen for key in packs if key in unread}, until=math.inf):

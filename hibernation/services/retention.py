@@ -19,6 +19,7 @@ from hibernation.domain.retention import Choice, Rules, Saved, choose
 from hibernation.domain.states import EventType, InstanceStatus, OperationState, SnapshotState
 from hibernation.models import Instance, Snapshot
 from hibernation.services.clock import db_now
+from hibernation.services.copies import best_copy, is_proven
 from hibernation.services.requests import lock_instance
 from hibernation.services.starting import AWAKE, running_operation
 from hibernation.services.transitions import emit
@@ -94,6 +95,7 @@ def _saved(instance: Instance) -> Iterator[Saved]:
             kept=row.kept,
             parent=row.parent_id,
             listed=state is SnapshotState.VERIFIED or row.has_packs,
+            damaged=row.damaged_at is not None,
         )
 
 
@@ -137,8 +139,8 @@ def _is_last_good(instance: Instance, snapshot: Snapshot) -> bool:
     """What a wake would restore, or would fall back to."""
     if snapshot.pk == instance.snapshot_id:
         return True
-    good = instance.snapshots.filter(state=SnapshotState.VERIFIED)
-    return snapshot.state == SnapshotState.VERIFIED and not good.exclude(pk=snapshot.pk).exists()
+    others = instance.snapshots.filter(state=SnapshotState.VERIFIED, damaged_at__isnull=True)
+    return is_proven(snapshot) and not others.exclude(pk=snapshot.pk).exists()
 
 
 def _check_may_lose(instance: Instance, snapshot: Snapshot, last_copy: bool) -> None:
@@ -158,11 +160,10 @@ def _check_may_lose(instance: Instance, snapshot: Snapshot, last_copy: bool) -> 
 
 
 def _fall_back(instance: Instance, snapshot: Snapshot) -> None:
-    """The next newest good copy becomes the last one. A ``deleted`` instance without any keeps naming what it lost."""
-    good = instance.snapshots.filter(state=SnapshotState.VERIFIED).exclude(pk=snapshot.pk)
-    older = good.order_by("-pk").first()
-    if older is not None or instance.status in AWAKE:
-        instance.snapshot = older
+    """The next best copy becomes the last one. A ``deleted`` instance without any keeps naming what it lost."""
+    other = best_copy(instance, without=snapshot)
+    if other is not None or instance.status in AWAKE:
+        instance.snapshot = other
         instance.save(update_fields=["snapshot"])
 
 

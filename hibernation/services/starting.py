@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from hibernation.domain.lifecycle import CHAINS
 from hibernation.domain.states import EventType, InstanceStatus, OperationKind, OperationState
-from hibernation.models import Instance, Operation
+from hibernation.models import Instance, Operation, Snapshot
 from hibernation.services.dispatch import enqueue_operation
 from hibernation.services.transitions import emit, set_status
 from hibernation.services.visits import enter_step
@@ -57,13 +57,20 @@ def start(instance: Instance, operation: Operation, now: datetime) -> Operation:
 
 
 def _tell_started(instance: Instance, operation: Operation, kind: OperationKind, now: datetime) -> None:
-    status, event = InstanceStatus(instance.status), EventType.SNAPSHOT_STARTED
+    status, event, reason = InstanceStatus(instance.status), EventType.SNAPSHOT_STARTED, operation.reason
     if kind is OperationKind.HIBERNATE:
         status, event = InstanceStatus.HIBERNATING, EventType.HIBERNATE_STARTED
     elif kind is OperationKind.WAKE:
         status, event = _waking(instance), EventType.WAKE_STARTED
+        reason += _warning(operation.snapshot)
     arrow = set_status(instance, status, now)
-    emit(event, operation.reason, instance=instance, now=now, operation=operation, status=arrow)
+    emit(event, reason, instance=instance, now=now, operation=operation, status=arrow)
+
+
+def _warning(snapshot: Snapshot | None) -> str:
+    if snapshot is None or snapshot.damaged_at is None:
+        return ""
+    return f"; {snapshot.name}, the only copy there is, is {snapshot.state_reason}: this may fail"
 
 
 def _waking(instance: Instance) -> InstanceStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -50,6 +51,13 @@ def test_days_are_those_of_the_zone() -> None:
     some = [Saved(1, VERIFIED, late), Saved(2, VERIFIED, early), saved(3, 0)]
     assert deleted(some, rules(daily=3)) == {1}
     assert deleted(some, rules(daily=3, zone="Europe/Berlin")) == set()
+
+
+def test_a_damaged_one_takes_no_good_ones_place_and_stays_as_long_as_one() -> None:
+    some = [saved(1, 4), saved(2, 3), saved(3, 2, damaged=True), saved(4, 1, damaged=True)]
+    assert deleted(some, rules(last=1)) == {1, 3}
+    assert deleted(some, rules(last=2)) == set()
+    assert deleted([*some, saved(5, 0)], rules(last=1)) == {1, 2, 3, 4}
 
 
 def test_what_is_protected_or_asked_for_stays_with_its_reason() -> None:
@@ -105,6 +113,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Saved], Rules, dict[int, str]]:
             kept=draw(st.booleans()) and draw(st.booleans()),
             parent=draw(st.none() | st.integers(1, id - 1)) if id > 1 else None,
             listed=draw(st.booleans()),
+            damaged=draw(st.booleans()),
         )
         for id in ids
     ]
@@ -116,9 +125,10 @@ def histories(draw: st.DrawFn) -> tuple[list[Saved], Rules, dict[int, str]]:
 def test_no_rule_deletes_the_last_good_copy(history: tuple[list[Saved], Rules, dict[int, str]]) -> None:
     some, chosen, protected = history
     gone = set(choose(some, chosen, protected, NOW).delete)
-    for states in ({VERIFIED}, WHOLE):
-        newest = max((one.id for one in some if one.state in states), default=None)
-        assert newest not in gone
+    good = [one for one in some if not one.damaged]
+    for among in (good, some):
+        assert max((one.id for one in among if one.state is VERIFIED), default=None) not in gone
+    assert max((one.id for one in good if one.state in WHOLE), default=None) not in gone
     assert not gone & set(protected)
     assert not gone & {one.id for one in some if one.kept}
 
@@ -134,6 +144,17 @@ def test_every_snapshot_is_kept_or_deleted_and_a_second_time_nothing_is(
     assert not set(choice.keep) & set(choice.delete)
     left = [one for one in some if one.id in choice.keep]
     assert choose(left, chosen, protected, NOW) == type(choice)(choice.keep, {})
+
+
+@given(histories())
+def test_damage_makes_the_rules_delete_nothing_more(
+    history: tuple[list[Saved], Rules, dict[int, str]],
+) -> None:
+    some, chosen, protected = history
+    proven = [replace(one, damaged=one.damaged and one.state is VERIFIED) for one in some]
+    sound = [replace(one, damaged=False) for one in some]
+    gone = choose(proven, chosen, protected, NOW).delete
+    assert gone.keys() <= choose(sound, chosen, protected, NOW).delete.keys()
 
 
 @given(histories(), st.randoms())
