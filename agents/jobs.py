@@ -214,8 +214,10 @@ def _tune(*, is_background: bool) -> None:
 
 
 def _give_way(is_background: bool) -> None:
-    """The threads that start later inherit all of it."""
+    """The threads that start later inherit all of it. Where memory runs out, the kernel ends us before any work."""
     os.nice(19 if is_background else 10)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     with contextlib.suppress(OSError, AttributeError):
         policy = os.SCHED_IDLE if is_background else os.SCHED_BATCH
         os.sched_setscheduler(0, policy, os.sched_param(0))

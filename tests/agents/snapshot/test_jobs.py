@@ -390,6 +390,7 @@ def test_a_job_gives_way_to_the_users_work(
     pid = json.loads((folder / "pid").read_text())["pid"]
     assert os.getpriority(os.PRIO_PROCESS, pid) == nice
     assert os.sched_getscheduler(pid) == policy
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
     assert finish(folder)["state"] == "done"
 
 
