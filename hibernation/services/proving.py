@@ -13,11 +13,12 @@ from typing import Self
 
 from django.db.models.functions import Now
 
+from agents.snapshot.manifest import count
 from hibernation.domain.errors import SnapshotUnproven
 from hibernation.models import Pack, Snapshot
 from hibernation.services.clock import db_now
 from hibernation.services.keys import keys_of
-from hibernation.snapshots.manifest import ManifestRef, check_manifest_complete, read_manifest
+from hibernation.snapshots.manifest import Manifest, ManifestRef, check_manifest_complete, read_manifest
 from hibernation.snapshots.registry import get_store
 from hibernation.snapshots.verification import Examiner, Fault, choose_to_decode
 
@@ -74,6 +75,7 @@ class Prover:
         store, keys = get_store(), keys_of(snapshot.key)
         manifest = read_manifest(store, manifest_ref(snapshot), keys)
         check_manifest_complete(manifest)
+        _check_as_told(snapshot, manifest)
         prover = cls(snapshot, Examiner(store, manifest, keys))
         snapshot.packs.set(prover.rows().values())
         Pack.objects.filter(key=snapshot.manifest_key).update(verified_at=Now(), damaged_at=None)
@@ -155,6 +157,19 @@ def record_proof(snapshot: Snapshot, tally: Tally, rule: str) -> None:
     said = tally.summary(rule) | {"at": db_now().isoformat(timespec="seconds")}
     report = Snapshot.objects.values_list("report", flat=True).get(pk=snapshot.pk)
     Snapshot.objects.filter(pk=snapshot.pk).update(report={**report, "verification": said})
+
+
+def _check_as_told(snapshot: Snapshot, manifest: Manifest) -> None:
+    """What the machine reported when it froze counts: a wake refuses a manifest of any other sums."""
+    found, told = count(manifest), (snapshot.files, snapshot.bytes_logical)
+    if manifest.snapshot != snapshot.name:
+        raise SnapshotUnproven(f"manifest {snapshot.manifest_key} is that of {manifest.snapshot}")
+    if found != told:
+        raise SnapshotUnproven(
+            f"the manifest holds {found[0]} files of {found[1]} bytes, the machine told {told[0]} of {told[1]}"
+        )
+    if manifest.unreadable_total > snapshot.report.get("unreadable_total", 0):
+        raise SnapshotUnproven(f"{manifest.unreadable_total} files could not be read, and fewer were told")
 
 
 def _before(moment: datetime | None, limit: datetime) -> bool:

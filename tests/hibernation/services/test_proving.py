@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pytest_django import Settings
 
+from hibernation.box.jobs import JobProgress
 from hibernation.domain.states import OperationState, SnapshotState
 from hibernation.models import Instance, Operation, Pack
 from hibernation.services import proving
+from hibernation.services.requests import request_snapshot
 from hibernation.services.steps import verification
 from hibernation.snapshots import verification as pure
 from hibernation.snapshots.verification import Examiner
@@ -53,8 +57,6 @@ def second(world: World, instance: Instance) -> Operation:
 
 def attest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store says that it received what was announced."""
-    from dataclasses import replace
-
     from hibernation.snapshots.filesystem import FilesystemStore
 
     told = dict(Pack.objects.values_list("key", "sha256"))
@@ -183,3 +185,56 @@ def test_the_sample_is_the_same_in_every_slice_and_another_for_every_snapshot(
     after = verification._tally(prover, False)
     assert not any(after.pending.values())
     assert set(after.pending) == set(first.pending) - set(chosen)
+
+
+def lying(world: World, instance: Instance, monkeypatch: pytest.MonkeyPatch, **told: Any) -> None:
+    """The machine stores one thing and tells another."""
+    box = world.box(instance)
+    real = box._work
+
+    def work(job: str, spec: Any) -> JobProgress:
+        seen = real(job, spec)
+        return replace(seen, result={**(seen.result or {}), **told})
+
+    monkeypatch.setattr(box, "_work", work)
+
+
+@pytest.mark.parametrize("told", [{"files": 3}, {"bytes_logical": 1}])
+def test_no_rental_ends_on_a_copy_that_a_wake_would_refuse(
+    world: World, monkeypatch: pytest.MonkeyPatch, told: dict[str, int]
+) -> None:
+    instance = world.awake()
+    lying(world, instance, monkeypatch, **told)
+    operation = world.run(world.hibernate(instance))
+    assert operation.error_code == "snapshot_unproven"
+    assert world.provider.calls("destroy") == []
+
+
+def test_no_rental_ends_on_a_copy_that_lacks_more_than_was_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = world.awake()
+    real = proving.read_manifest
+    monkeypatch.setattr(proving, "read_manifest", lambda *a: replace(real(*a), unreadable_total=1))
+    operation = world.run(world.hibernate(instance))
+    assert operation.error_code == "snapshot_unproven"
+    assert world.provider.calls("destroy") == []
+
+
+def test_an_earlier_snapshot_does_not_pass_for_this_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = world.awake()
+    first = world.run(request_snapshot(instance.pk, actor="user:ana", reason="asked"))
+    assert first.snapshot is not None
+    (world.box(instance).workspace / "notes.txt").write_text("HELLO")
+    manifest = {
+        "key": first.snapshot.manifest_key,
+        "size": first.snapshot.manifest_size,
+        "sha256": first.snapshot.manifest_sha256,
+        "id": first.snapshot.manifest_id,
+    }
+    lying(world, instance, monkeypatch, manifest=manifest)
+    operation = world.run(world.hibernate(instance))
+    assert operation.error_code == "snapshot_unproven"
+    assert world.provider.calls("destroy") == []
