@@ -30,6 +30,7 @@ from hibernation.domain.states import (
     EventType,
     MachineState,
     OperationKind,
+    OperationState,
     SnapshotState,
 )
 from hibernation.models import Instance, Machine, Operation, Snapshot
@@ -147,13 +148,16 @@ class Applier:
         )
 
     def _latest_frozen(self) -> Snapshot | None:
-        """What the box last froze, or was restored from; also where that operation was called off later.
+        """What this box last froze, or was restored from; also where that operation was called off later.
 
         What was never proven holds on to no pack, so that its packs may be collected after a while.
         """
         recent = Q(state=SnapshotState.FROZEN, frozen_at__gt=self.now - UNPROVEN_LASTS)
         proven = Q(state=SnapshotState.VERIFIED, damaged_at__isnull=True)
-        usable = self.instance.snapshots.filter(recent | proven)
+        machine = self._machine()
+        restored = machine.operations.filter(kind=OperationKind.WAKE, state=OperationState.SUCCEEDED)
+        here = Q(created_at__gte=machine.intended_at) | Q(pk__in=restored.values("snapshot"))
+        usable = self.instance.snapshots.filter(here, recent | proven)
         return usable.order_by("-id").first()
 
     def _snapshot_name(self, round_: int) -> str:
