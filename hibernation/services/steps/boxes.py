@@ -86,7 +86,8 @@ def _left_behind(context: Context) -> Snapshot | None:
     """Of this machine's snapshots only the latest can still be running: each start was preceded by this look."""
     latest = Operation.objects.filter(machine=context.machine, snapshot__isnull=False)
     last = latest.exclude(pk=context.operation.pk).select_related("snapshot").order_by("-id").first()
-    return last.snapshot if last and last.snapshot and last.snapshot.state == SnapshotState.FAILED else None
+    over = (SnapshotState.FAILED, SnapshotState.DELETED)
+    return last.snapshot if last and last.snapshot and last.snapshot.state in over else None
 
 
 def run_freeze(context: Context, effect: RunFreeze) -> Reply:
