@@ -1,4 +1,4 @@
-"""The sweep: idle long enough → hibernate; a snapshot due → made; hibernated long enough → deleted.
+"""The sweep: idle long enough → hibernate; a snapshot due → made, or overtaken; hibernated long enough → deleted.
 
 Repeatable, safe in any number at once.
 """
@@ -6,9 +6,10 @@ Repeatable, safe in any number at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import OuterRef, Subquery
 
 from hibernation.domain import idle
 from hibernation.domain.states import (
@@ -21,15 +22,21 @@ from hibernation.domain.states import (
 from hibernation.models import Instance, Operation
 from hibernation.services.clock import db_now
 from hibernation.services.due import snapshot_due
+from hibernation.services.facts import purpose_of
 from hibernation.services.starting import AWAKE, new_operation, running_operation, start
 from hibernation.services.transitions import emit, set_status
 
 BATCH = 200
+PATIENCE = timedelta(minutes=5)
+"""How long a hibernation waits for a snapshot made in the background, which beside busy processors or disks may never
+end. It then goes on from what is stored by then, with a better right to the machine."""
+_NEARLY_DONE = ("verify", "release")
+_BACKGROUND = (SnapshotPurpose.PRE_COPY, SnapshotPurpose.PERIODIC)
 
 
 def sweep() -> int:
     """Act on everything that is due, in small transactions; how many instances changed."""
-    return _all(_hibernate_due) + _all(_snapshot_due) + _all(_delete_due)
+    return _all(_hibernate_due) + _all(_overtake_for_queued) + _all(_snapshot_due) + _all(_delete_due)
 
 
 def _all(batch: Callable[[], list[bool]]) -> int:
@@ -53,11 +60,14 @@ def _hibernate_due() -> list[bool]:
 
 
 def _hibernate(instance: Instance, now: datetime) -> bool:
-    if not idle.is_due(instance.idle_state, instance.policy, now) or running_operation(instance) is not None:
+    is_due, running = idle.is_due(instance.idle_state, instance.policy, now), running_operation(instance)
+    if not is_due or running is not None:
+        since = instance.hibernate_due_at
+        overtaken = is_due and since is not None and _overtake(running, since, now)
         # The next idle heartbeat, or the end of what runs, sets it again; until then it must not stand before others.
         instance.hibernate_due_at = None
         instance.save(update_fields=["hibernate_due_at"])
-        return False
+        return overtaken
     seconds = instance.pause_after.total_seconds()
     reason = (
         f"GPU idle for {seconds / 60:g} minutes" if seconds >= 60 else f"GPU idle for {seconds:g} seconds"
@@ -72,6 +82,44 @@ def _hibernate(instance: Instance, now: datetime) -> bool:
     )
     start(instance, operation, now)
     return True
+
+
+def _overtake(running: Operation | None, since: datetime, now: datetime) -> bool:
+    """Stop a background snapshot that a hibernation has waited for since ``since``, unless it is nearly done."""
+    if running is None or now - since < PATIENCE or running.cancel_reason:
+        return False
+    if running.step in _NEARLY_DONE:
+        return False
+    if running.kind != OperationKind.SNAPSHOT or purpose_of(running) not in _BACKGROUND:
+        return False
+    running.cancel_reason = "superseded"
+    running.save(update_fields=["cancel_reason"])
+    return True
+
+
+@transaction.atomic
+def _overtake_for_queued() -> list[bool]:
+    """As ``_hibernate`` does for a hibernation that is due, for those that were ordered."""
+    now = db_now()
+    waiting = Operation.objects.filter(
+        instance=OuterRef("pk"),
+        state=OperationState.QUEUED,
+        kind=OperationKind.HIBERNATE,
+        created_at__lte=now - PATIENCE,
+    )
+    slow = Operation.objects.filter(
+        state=OperationState.RUNNING,
+        kind=OperationKind.SNAPSHOT,
+        cancel_reason="",
+        params__purpose__in=[purpose.value for purpose in _BACKGROUND],
+    ).exclude(step__in=_NEARLY_DONE)
+    found = (
+        Instance.objects.select_for_update(no_key=True, of=("self",), skip_locked=True)
+        .filter(pk__in=slow.values("instance"))
+        .annotate(asked_at=Subquery(waiting.values("created_at")[:1]))
+        .filter(asked_at__isnull=False)
+    )
+    return [_overtake(running_operation(one), one.asked_at, now) for one in found.order_by("pk")[:BATCH]]
 
 
 @transaction.atomic

@@ -23,6 +23,7 @@ from hibernation.models import Instance, Operation, Snapshot
 from hibernation.services.clock import db_now
 from hibernation.services.instances import configure
 from hibernation.services.requests import request_snapshot
+from hibernation.services.retention import delete_snapshot
 from hibernation.services.sweep import sweep
 from tests.factories import make_hibernated, make_snapshot
 from tests.hibernation.services.test_hibernate import lose
@@ -234,6 +235,49 @@ def test_a_due_hibernation_waits_for_the_snapshot_and_starts_at_its_end(world: W
     assert_consistent(instance)
 
 
+def wait_idle(world: World, instance: Instance, minutes: float) -> None:
+    for _ in range(round(minutes * 2)):
+        world.pass_time(30)
+        world.beat(instance, 0.0)
+
+
+def test_a_background_snapshot_that_keeps_a_hibernation_waiting_is_overtaken(world: World) -> None:
+    """Beside a CPU that is never free it would go on for hours, and the machine bills."""
+    instance, precopy = idle(world)
+    world.run(precopy, until="freeze")
+    world.box(instance).before_job = [SAVING] * 9
+    world.step(precopy)
+    wait_idle(world, instance, 7)
+    assert sweep() == 0
+    precopy.refresh_from_db()
+    assert precopy.cancel_reason == ""
+    wait_idle(world, instance, 2)
+    assert sweep() == 1
+    world.run(precopy)
+    assert (precopy.state, precopy.error_code) == (OperationState.CANCELLED, "superseded")
+    world.box(instance).before_job = []
+    hibernate = started(instance)
+    assert hibernate.kind == OperationKind.HIBERNATE
+    assert world.run(hibernate).state == OperationState.SUCCEEDED, hibernate.error
+    assert_consistent(instance)
+
+
+def test_an_ordered_hibernation_overtakes_too_but_nothing_that_was_ordered_or_is_nearly_done(
+    world: World,
+) -> None:
+    instance, precopy = idle(world)
+    world.hibernate(instance)
+    world.pass_time(301)
+    Operation.objects.filter(pk=precopy.pk).update(step="verify")
+    assert sweep() == 0
+    Operation.objects.filter(pk=precopy.pk).update(step="freeze", params={"purpose": SnapshotPurpose.ORDERED})
+    assert sweep() == 0
+    Operation.objects.filter(pk=precopy.pk).update(params={"purpose": SnapshotPurpose.PERIODIC})
+    assert (sweep(), sweep()) == (1, 0)
+    precopy.refresh_from_db()
+    assert precopy.cancel_reason == "superseded"
+
+
 def test_an_ordered_hibernation_is_queued_behind_a_snapshot_however_that_ends(world: World) -> None:
     instance, precopy = idle(world)
     hibernate = world.hibernate(instance)
@@ -276,6 +320,22 @@ def test_a_lost_host_costs_what_was_written_since_the_last_snapshot(world: World
     assert_consistent(instance)
 
 
+def test_a_machine_builds_upon_what_it_was_woken_from_not_upon_what_was_frozen_elsewhere_since(
+    world: World,
+) -> None:
+    instance = world.awake()
+    first = world.run(ordered(instance))
+    unproven = world.run(ordered(instance), until="verify")
+    lose(world, instance)
+    world.run(unproven)
+    world.run(world.wake(instance))
+    third = world.run(ordered(instance))
+    assert third.state == OperationState.SUCCEEDED, third.error
+    assert third.snapshot.parent == first.snapshot
+    assert set(third.snapshot.packs.all()) == set(first.snapshot.packs.all())
+    assert world.run(ordered(instance)).snapshot.parent == third.snapshot
+
+
 def test_a_snapshot_whose_machine_is_lost_ends_and_lets_a_wake_through(world: World) -> None:
     instance = world.awake()
     world.run(ordered(instance))
@@ -314,7 +374,8 @@ def test_a_copy_that_lacks_files_replaces_no_whole_one(world: World, monkeypatch
     assert_consistent(instance)
 
 
-def test_a_job_left_behind_is_stopped_before_the_next_begins(world: World) -> None:
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_job_left_behind_is_stopped_before_the_next_begins(world: World, is_deleted: bool) -> None:
     instance, operation = idle(world)
     box = world.box(instance)
     box.before_job = [SAVING]
@@ -328,6 +389,8 @@ def test_a_job_left_behind_is_stopped_before_the_next_begins(world: World) -> No
     assert operation.state == OperationState.CANCELLED
     box.unreachable = False
     world.log.clear()
+    if is_deleted:
+        delete_snapshot(instance.pk, operation.snapshot.name, actor="user:ana")
     world.run(world.hibernate(instance), until="freeze")
     assert world.log == ["stop"]
 
