@@ -105,7 +105,7 @@ def _parse(number: int, line: str) -> tuple[_Rule | None, str | None]:
     if not text.strip() or text.startswith("#"):
         return None, None
     is_plain = "\\" not in text and "[" not in text
-    text = text.rstrip(" \t") if is_plain else text
+    text = text.rstrip(" \t") if "\\" not in text else text
     leaves_out, only_dirs = not text.startswith("!"), text.endswith("/")
     pattern = text.removeprefix("!").rstrip("/")
     if is_plain and "/" not in pattern and not _SPECIAL & set(pattern) and pattern:
@@ -118,7 +118,9 @@ def _parse(number: int, line: str) -> tuple[_Rule | None, str | None]:
 
 
 def _translated(number: int, line: str, text: str) -> re.Pattern[str] | None:
-    """As pathspec understands it; ``None`` for what matches nothing."""
+    """As pathspec understands it, which has no named classes; ``None`` for what matches nothing."""
+    if "[:" in text:
+        raise ValueError(f"line {number + 1}, {line!r}: named classes such as [:digit:] are not known here")
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
     try:

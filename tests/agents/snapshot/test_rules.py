@@ -80,6 +80,8 @@ def test_any_rules_keep_what_git_keeps(repository: Path, lines: list[str]) -> No
         ["!a", "a"],
         ["d/foo", "!foo"],
         ["*", "!*/", "!*.pyc"],
+        ["*", "!*/", "!d/[ab]  "],
+        ["d/*", "![!a]/ "],
     ],
 )
 def test_git_keeps_the_same(repository: Path, lines: list[str]) -> None:
@@ -90,6 +92,12 @@ def test_git_keeps_the_same(repository: Path, lines: list[str]) -> None:
 def test_a_line_that_is_no_rule_is_named() -> None:
     with pytest.raises(ValueError, match="line 2, '!'"):
         Rules(["a", "!"])
+
+
+@pytest.mark.parametrize("line", ["log[[:digit:]]", "![[:upper:]]*/"])
+def test_a_named_class_is_refused_for_it_would_be_misread(line: str) -> None:
+    with pytest.raises(ValueError, match="named classes"):
+        Rules([line])
 
 
 def test_the_default_rules_are_rules_and_leave_work_alone(tmp_path: Path) -> None:
