@@ -16,6 +16,8 @@ from hibernation.api.store import store_object
 from hibernation.snapshots.filesystem import FilesystemStore
 from hibernation.snapshots.registry import get_store
 
+# The end of a response looks after Django's connections, whether the view used one or not.
+pytestmark = pytest.mark.django_db
 DATA = b"0123456789" * 300_000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 MINUTE = timedelta(minutes=1)
