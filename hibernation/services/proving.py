@@ -73,6 +73,7 @@ class Prover:
         """Read the manifest and find its packs' rows, or ``SnapshotUnproven``. Links the packs to the snapshot."""
         _check_manifest_issued(snapshot)
         store, keys = get_store(), keys_of(snapshot.key)
+        store.settle(snapshot.manifest_key)
         manifest = read_manifest(store, manifest_ref(snapshot), keys)
         check_manifest_complete(manifest)
         _check_as_told(snapshot, manifest)

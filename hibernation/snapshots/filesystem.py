@@ -73,6 +73,9 @@ class FilesystemStore:
         check_content(size, sha256)
         return self._sign("PUT", key, {"size": str(size), "sha256": sha256}, expires_in)
 
+    def settle(self, key: str) -> None:
+        check_key(key)
+
     def sign_get(self, key: str, *, expires_in: timedelta) -> SignedRequest:
         return self._sign("GET", key, {}, expires_in)
 

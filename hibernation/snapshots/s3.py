@@ -35,9 +35,11 @@ from hibernation.snapshots.store import (
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-    from types_boto3_s3.type_defs import HeadObjectOutputTypeDef
+    from types_boto3_s3.type_defs import CopySourceTypeDef, HeadObjectOutputTypeDef
 
 _BLOCK = 1 << 20
+# No key begins with a dot.
+_INCOMING = ".incoming/"
 # What SigV4 allows.
 _LONGEST = timedelta(days=7)
 
@@ -66,7 +68,11 @@ class S3Config:
 
 
 class S3Store:
-    """Objects of one bucket, below ``prefix``. One client for the process: making one takes longer than most calls."""
+    """Objects of one bucket, below ``prefix``. One client for the process: making one takes longer than most calls.
+
+    Where a URL cannot promise to be the first under its key, it leads to another place, and ``settle`` copies from
+    there: whoever holds it can replace what he sent, and never the object.
+    """
 
     def __init__(self, config: S3Config) -> None:
         self._bucket = config.bucket
@@ -84,12 +90,23 @@ class S3Store:
             bound["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         if self.promises.once:
             bound["IfNoneMatch"] = "*"
-        url = self._sign("put_object", key, {"ContentLength": size, **bound}, expires_in)
+        url = self._sign("put_object", self._arrival(key), {"ContentLength": size, **bound}, expires_in)
         names = {"ChecksumSHA256": "x-amz-checksum-sha256", "IfNoneMatch": "If-None-Match"}
         return SignedRequest(url, {names[name]: value for name, value in bound.items()})
 
+    def settle(self, key: str) -> None:
+        if self.promises.once or self.head(key) is not None:
+            return
+        source: CopySourceTypeDef = {"Bucket": self._bucket, "Key": self._arrival(key)}
+        try:
+            with _told(f"copy {key}"):
+                self._client.copy_object(Bucket=self._bucket, Key=self._name(key), CopySource=source)
+        except ObjectMissing:
+            return
+        self._delete(self._arrival(key))
+
     def sign_get(self, key: str, *, expires_in: timedelta) -> SignedRequest:
-        return SignedRequest(self._sign("get_object", key, {}, expires_in), {})
+        return SignedRequest(self._sign("get_object", self._name(key), {}, expires_in), {})
 
     def head(self, key: str) -> ObjectInfo | None:
         name = self._name(key)
@@ -124,11 +141,8 @@ class S3Store:
                 return body.read()
 
     def delete(self, key: str) -> None:
-        try:
-            with _told(f"delete {key}"):
-                self._client.delete_object(Bucket=self._bucket, Key=self._name(key))
-        except ObjectMissing:
-            return
+        for name in {self._name(key), self._arrival(key)}:
+            self._delete(name)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         pages = self._client.get_paginator("list_objects_v2")
@@ -143,17 +157,28 @@ class S3Store:
         """End the connections."""
         self._client.close()
 
-    def _sign(self, operation: str, key: str, bound: dict[str, str | int], expires_in: timedelta) -> str:
+    def _delete(self, name: str) -> None:
+        try:
+            with _told(f"delete {name}"):
+                self._client.delete_object(Bucket=self._bucket, Key=name)
+        except ObjectMissing:
+            return
+
+    def _sign(self, operation: str, name: str, bound: dict[str, str | int], expires_in: timedelta) -> str:
         if not timedelta(seconds=1) <= expires_in <= _LONGEST:
             raise StoreError(f"a URL lives between a second and seven days, not {expires_in}")
-        params = {"Bucket": self._bucket, "Key": self._name(key), **bound}
-        with _told(f"sign for {key}"):
+        params = {"Bucket": self._bucket, "Key": name, **bound}
+        with _told(f"sign for {name}"):
             return self._client.generate_presigned_url(
                 operation, Params=params, ExpiresIn=int(expires_in.total_seconds())
             )
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
+
+    def _arrival(self, key: str) -> str:
+        """Where the URL to store ``key`` leads."""
+        return self._name(key) if self.promises.once else f"{self._prefix}{_INCOMING}{check_key(key)}"
 
     def _check_bucket(self, name: str) -> None:
         """A HEAD's 404 does not say whether the object is missing or the whole bucket, which proves nothing."""

@@ -70,6 +70,12 @@ class Store(Protocol):
         Its holder sends the body's Content-Length himself, besides the given headers.
         """
 
+    def settle(self, key: str) -> None:
+        """Make what was sent through ``sign_put`` the object ``key``, which nobody can replace any more.
+
+        Only where not ``promises.once``: there it is no object before. Repeatable: a settled one stays as it is.
+        """
+
     def sign_get(self, key: str, *, expires_in: timedelta) -> SignedRequest:
         """Permission to read one object, whole or by range."""
 

@@ -64,6 +64,7 @@ class Trial:
         status, reply = self.send("PUT", self.sign(name, self.data), self.data)
         if not 200 <= status < 300:
             raise refusal("PUT", status, reply)
+        self.store.settle(f"{self.folder}/{name}")
 
     def must_refuse(self, signed: SignedRequest, body: bytes, advice: str) -> str:
         status, reply = self.send("PUT", signed, body)

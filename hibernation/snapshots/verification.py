@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from agents.snapshot.chunk import unpack_chunk
 from agents.snapshot.cipher import Keys
@@ -53,6 +54,7 @@ class Examiner:
         self.manifest = manifest
         self._store = store
         self._keys = keys
+        self._settled: set[str] = set()
         self._numbers = {pack.key: number for number, pack in enumerate(manifest.packs)}
 
     @cached_property
@@ -66,6 +68,22 @@ class Examiner:
         for number, chunk in enumerate(self.manifest.chunks):
             found[chunk.pack].append(number)
         return found
+
+    def settle(self, until: float) -> int:
+        """Put every pack out of the machine's reach, until ``until`` (monotonic); how many are left."""
+        if self._store.promises.once:
+            return 0
+        wanted = [pack.key for pack in self.manifest.packs if pack.key not in self._settled]
+        with ThreadPoolExecutor(_LOOKERS, "settle") as threads:
+            for key in threads.map(partial(self._settle, until), wanted):
+                self._settled |= key
+        return len(self.manifest.packs) - len(self._settled)
+
+    def _settle(self, until: float, key: str) -> set[str]:
+        if time.monotonic() >= until:
+            return set()
+        self._store.settle(key)
+        return {key}
 
     def look(self) -> Look:
         """Ask the store for presence, size and, where it keeps one, checksum of every pack. Reads no bytes."""

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -122,6 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self) -> None:
         bucket, key = self.bucket, self._key()
+        if "x-amz-copy-source" in self.headers:
+            return self._copy(unquote(self.headers["x-amz-copy-source"]))
         if self.headers.get("Content-Length") is None:
             raise Refused(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
         digest = base64.b64encode(hashlib.sha256(self.body).digest()).decode()
@@ -132,7 +134,17 @@ class _Handler(BaseHTTPRequestHandler):
             if self.headers.get("If-None-Match") == "*" and key in bucket.objects:
                 raise Refused(412, "PreconditionFailed", "At least one of the pre-conditions did not hold")
         bucket.objects[key] = Stored(self.body, claimed)
-        self._reply(200, b"", {"ETag": f'"{hashlib.md5(self.body).hexdigest()}"'})  # noqa: S324
+        return self._reply(200, b"", {"ETag": f'"{hashlib.md5(self.body).hexdigest()}"'})  # noqa: S324
+
+    def _copy(self, source: str) -> None:
+        bucket, (name, _, key) = self.bucket, source.removeprefix("/").partition("/")
+        if "s3:GetObject" in bucket.denied:
+            raise Refused(403, "AccessDenied", "Access Denied")
+        if name != bucket.name or key not in bucket.objects:
+            raise Refused(404, "NoSuchKey", "The specified key does not exist.")
+        bucket.objects[self._key()] = replace(bucket.objects[key], at=datetime.now(UTC))
+        document = b"<CopyObjectResult><ETag>&quot;0&quot;</ETag></CopyObjectResult>"
+        self._reply(200, document, {"Content-Type": "application/xml"})
 
     def _get(self) -> None:
         if self._key() not in self.bucket.objects:
