@@ -196,7 +196,7 @@ class Play:
         for snapshot in self._report.snapshots:
             self._story.say(
                 f"  snapshot {snapshot['name']}: {snapshot['state']}, {units.files(snapshot['files'])}, "
-                f"{units.size(snapshot['bytes_logical'])}, of which {units.size(snapshot['bytes_stored_new'])} were sent"
+                f"{units.size(snapshot['bytes_logical'])}, {units.size(snapshot['bytes_stored_new'])} of them sent"
             )
 
     def _wake(self) -> None:
