@@ -13,7 +13,7 @@ from typing import Any
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.freeze import freeze
 from agents.snapshot.progress import Progress
-from agents.snapshot.spec import FreezeSpec, parse_spec
+from agents.snapshot.spec import FreezeSpec, ThawSpec, parse_spec
 from agents.snapshot.thaw import thaw
 from hibernation.box.fence import FenceReport
 from hibernation.box.jobs import JobError, JobProgress
@@ -123,17 +123,21 @@ class FakeBox:
         parsed = parse_spec(local)
         folder = self.home / ".dumont" / "jobs" / job
         folder.mkdir(parents=True, exist_ok=True)
-        transfer = FolderTransfer(self.store_root, self.instance_id)
+        transfer = self.transfer(parsed)
         progress = Progress(folder / "progress.json", job, str(spec["kind"]))
         work: Any = freeze if isinstance(parsed, FreezeSpec) else thaw
         try:
             result = work(parsed, folder, progress, transfer)
         except SnapshotError as error:
             return JobProgress(job, str(spec["kind"]), "failed", error=JobError(error.code, str(error)))
-        self._announce(transfer)
+        self.announce(transfer)
         return JobProgress(job, str(spec["kind"]), "done", result=result)
 
-    def _announce(self, transfer: FolderTransfer) -> None:
+    def transfer(self, spec: FreezeSpec | ThawSpec) -> Any:
+        return FolderTransfer(self.store_root, self.instance_id)
+
+    def announce(self, transfer: Any) -> None:
+        """The rows of what was stored, as the control plane would have made them when it gave the URLs."""
         instance, now = Instance.objects.get(pk=self.instance_id), db_now()
         Pack.objects.bulk_create(Pack(instance=instance, created_at=now, **row) for row in transfer.stored)
 

@@ -42,6 +42,7 @@ class World:
     sent: list[tuple[int, str, float]] = field(default_factory=list)
     boxes: dict[str, FakeBox] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    box_class: type[FakeBox] = FakeBox
 
     def __post_init__(self) -> None:
         self.provider = FakeProvider(self.log, workspace=str(self.root / "machines"))
@@ -57,7 +58,7 @@ class World:
         assert row.contract_id is not None
         if row.contract_id not in self.boxes:
             home = self.root / "machines" / row.contract_id
-            self.boxes[row.contract_id] = FakeBox(home, self.store_root, self.log)
+            self.boxes[row.contract_id] = self.box_class(home, self.store_root, self.log)
         return self.boxes[row.contract_id]
 
     def awake(self, **more: Any) -> Instance:
