@@ -98,7 +98,10 @@ class Watch(threading.Thread):
         self._done = threading.Event()
 
     def run(self) -> None:
-        while not self._done.wait(0.02):
+        ended = False
+        while not ended:
+            # One last look after the end: a tiny job is over before it is seen to be usable.
+            ended = self._done.wait(0.02)
             try:
                 usable = json.loads((self._folder / "progress.json").read_bytes()).get("usable")
             except (OSError, ValueError):
