@@ -15,7 +15,6 @@ DEFAULT_RULES = (
     ".mypy_cache/",
     ".ruff_cache/",
     "**/.cache/pip/",
-    "**/.cache/uv/",
     "**/.cache/yarn/",
     "**/.cache/thumbnails/",
     "**/.npm/_cacache/",
@@ -27,6 +26,7 @@ DEFAULT_RULES = (
     ".Trash-*/",
     "/lost+found/",
 )
+"""Not ``.cache/uv/``: the files of a virtual environment may be links into it."""
 
 MAX_LINES = 500
 MAX_LENGTH = 500
