@@ -74,10 +74,10 @@ class Watch(threading.Thread):
         from hibernation.providers.registry import get_provider
 
         for rented in get_provider("local").list_machines():
-            if rented.label == label and rented.ssh_port:
+            if rented.label == label and rented.ssh:
                 with socket.socket() as probe:
                     probe.settimeout(0.2)
-                    return probe.connect_ex((rented.ssh_host, rented.ssh_port)) == 0
+                    return probe.connect_ex((rented.ssh[0].host, rented.ssh[0].port)) == 0
         return False
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.snapshot.run import SECTIONS, Options, run
+from benchmarks.snapshot.run import PEERS, SECTIONS, Options, run
 from dumont.embedded.processes import signals_as_exits
 
 
@@ -31,15 +31,21 @@ def main() -> int:
     parser.add_argument(
         "--work", type=Path, help="keep workspace and tools here (default: a temporary folder)"
     )
-    parser.add_argument("--without-peers", action="store_true", help="our engine alone; nothing is fetched")
+    parser.add_argument(
+        "--peers",
+        default=",".join(PEERS),
+        help=f"whom to race, empty for nobody: {','.join(PEERS)} (default all)",
+    )
     parser.add_argument("--markdown", type=Path, help="write the result to this file as well")
     parsed = parser.parse_args()
     sections = parsed.only.split(",")
     if unknown := set(sections) - set(SECTIONS):
         parser.error(f"unknown sections: {', '.join(sorted(unknown))}")
+    peers = tuple(name for name in parsed.peers.split(",") if name)
+    if unknown := set(peers) - set(PEERS):
+        parser.error(f"unknown peers: {', '.join(sorted(unknown))}")
     with signals_as_exits(), tempfile.TemporaryDirectory(prefix="dumont-benchmark-") as folder:
         work = (parsed.work or Path(folder)).resolve()
-        peers = not parsed.without_peers
         options = Options(work, frozenset(sections), parsed.rounds, parsed.scale, peers, parsed.markdown)
         return 0 if run(options) else 1
 

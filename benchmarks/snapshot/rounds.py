@@ -4,6 +4,7 @@ again on the restored machine. The tools take turns, and another one begins each
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ class Contest:
         self._stage = stage
         self._data = data
         self._day = NextDay(stage.workspace, stage.box / "stash", scale)
+        self._old = stage.box / "old"
         self._say = say
         self.figures = Figures()
 
@@ -43,6 +45,7 @@ class Contest:
             if "restore" in stages:
                 for tool in turn:
                     self._bring_back(tool, wanted, "next" in stages)
+                shutil.rmtree(self._old, ignore_errors=True)
         return self.figures
 
     def tidy(self) -> None:
@@ -51,6 +54,7 @@ class Contest:
             self._day.undo()
             self._stage.workspace.rename(self._data)
         shutil.rmtree(self._stage.workspace, ignore_errors=True)
+        shutil.rmtree(self._old, ignore_errors=True)
         self._day.discard()
 
     def _store(self, tools: Sequence[Tool], with_next: bool) -> None:
@@ -83,8 +87,15 @@ class Contest:
                     again.forget_next()
                     self._snapshot(again, "next", "restored")
         finally:
-            shutil.rmtree(workspace)
+            self._put_aside(workspace)
             self._day.discard()
+
+    def _put_aside(self, workspace: Path) -> None:
+        """Deleted after the round: ext4 looks for each new file among the inodes deleted in the last minutes, which a
+        new machine has none of.
+        """
+        self._old.mkdir(exist_ok=True)
+        workspace.rename(self._old / str(len(os.listdir(self._old))))
 
     def _snapshot(self, tool: Tool, label: str, stage: str) -> None:
         warm(self._stage.workspace)

@@ -21,12 +21,13 @@ from benchmarks.snapshot.report import HEADINGS, Row, markdown, ratio_row, table
 from benchmarks.snapshot.rounds import Contest, Figures
 from benchmarks.snapshot.sections import precopy_rows, shaped_rows, unchanged_rows, usable_rows
 from benchmarks.snapshot.store import serve
-from benchmarks.snapshot.tools import Tools, fetch_tools
+from benchmarks.snapshot.tools import fetch_tools
 from benchmarks.snapshot.workspace import install_packages, make_workspace
 
 SECTIONS = ("snapshot", "next", "restore", "codec", "unchanged", "shaped", "usable", "precopy")
 STAGES = ("snapshot", "next", "restore")
 ALL_STAGES = (*STAGES, "restored")
+PEERS = {peer.name: peer for peer in (TarZstd, Restic, ResticTuned, Borg, Rclone)}
 _RSS_GOAL = 700.0
 
 
@@ -36,7 +37,7 @@ class Options:
     sections: frozenset[str]
     rounds: int
     scale: float
-    peers: bool
+    peers: tuple[str, ...]
     markdown: Path | None
 
 
@@ -49,7 +50,7 @@ def run(options: Options) -> bool:
     clear(shared.repos)
     with serve(shared.repos) as store:
         stage = Stage(shared.box, shared.repos, store.url)
-        tools = contestants(stage, fetch_tools(options.work / "tools") if options.peers else None)
+        tools = contestants(stage, options)
         versions = [tool.version() for tool in tools if not isinstance(tool, ResticTuned)]
         contest = Contest(stage, data, options.scale, say)
         contest.tidy()
@@ -62,9 +63,11 @@ def run(options: Options) -> bool:
     return all(row.met for row in rows)
 
 
-def contestants(stage: Stage, tools: Tools | None) -> list[Tool]:
-    peers = (TarZstd, Restic, ResticTuned, Borg, Rclone)
-    return [Dumont(stage), *(peer(stage, tools) for peer in peers if tools)]
+def contestants(stage: Stage, options: Options) -> list[Tool]:
+    if not options.peers:
+        return [Dumont(stage)]
+    tools = fetch_tools(options.work / "tools")
+    return [Dumont(stage), *(PEERS[name](stage, tools) for name in options.peers)]
 
 
 def contest_rows(figures: Figures) -> list[Row]:

@@ -49,14 +49,6 @@ class Remote:
 
 @contextmanager
 def serve(root: Path, *, rate: float = 0.0, delay: float = 0.0) -> Iterator[Remote]:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.snapshot.store",
-        str(root),
-        f"--rate={rate}",
-        f"--delay={delay}",
-    ]
     root_env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [
         sys.executable,

@@ -27,7 +27,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_section_runs_with_our_engine_alone(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
-    options = ["--scale", str(TINY), "--rounds", "1", "--without-peers", "--markdown", str(page)]
+    options = ["--scale", str(TINY), "--rounds", "1", "--peers", "", "--markdown", str(page)]
     command = [sys.executable, "-m", "benchmarks.snapshot", *options, "--work", str(tmp_path / "work")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "min – max" in done.stdout, done.stderr
