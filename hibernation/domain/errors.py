@@ -62,6 +62,56 @@ class OfferGone(ProviderRefused):
     code = "offer_gone"
 
 
+class ProviderDenied(ProviderError):
+    """The provider does not accept our credentials, or they lack a permission. It says nothing about any machine."""
+
+    code = "provider_denied"
+
+
+class RateLimited(ProviderUnavailable):
+    """The provider wants fewer requests. ``retry_after`` is in seconds."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BadOrder(ProviderRefused):
+    """The provider refuses the order itself: another offer would not help."""
+
+    code = "bad_order"
+
+
+class OutOfCredit(ProviderRefused):
+    """The account has not enough credit. Nothing was rented."""
+
+    code = "out_of_credit"
+
+
+class NoCapacity(ProviderRefused):
+    """There is no free GPU for it now."""
+
+    code = "no_capacity"
+
+
+class NotSupported(ProviderRefused):
+    """This provider cannot do that."""
+
+    code = "not_supported"
+
+
+class LaunchLeftover(ProviderError):
+    """The launch failed but left a rental behind, ``contract_id``, which has to be ended."""
+
+    code = "launch_leftover"
+
+    def __init__(self, message: str, contract_id: str) -> None:
+        super().__init__(message)
+        self.contract_id = contract_id
+
+
 class BoxError(DumontError):
     """A command on the machine failed or its answer made no sense."""
 

@@ -10,18 +10,30 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class OfferFilter:
-    """What a machine must offer. ``None`` means «any». Prices are USD an hour, sizes GB."""
+    """What a machine must offer. ``None``, zero and empty mean «any». Prices: USD an hour; sizes: GB; rates: Mbit/s."""
 
     gpu_type: str | None = None
     gpu_count: int = 1
     region: str | None = None
     max_price: Decimal | None = None
     min_disk_gb: int = 0
+    min_gpu_memory_gb: float = 0.0
+    min_compute_capability: float = 0.0
+    min_cuda: float = 0.0
+    min_reliability: float = 0.0
+    min_download_mbps: float = 0.0
+    min_hours_left: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One rentable machine, as listed. ``host`` names the physical host, so that a bad one can be avoided."""
+    """One rentable machine, as listed.
+
+    ``host`` names the physical machine and ``operator`` who runs it, so that bad ones can be avoided.
+    ``price_per_hour`` is all that an hour costs, the disk that was asked for included. ``region`` is one of ours
+    (``EU``, ``US``, ``ASIA``, …), ``country`` ISO 3166 alpha-2. ``hours_left``: how long the offer lasts, ``None``
+    without an end. Zero and empty mean «not told».
+    """
 
     provider: str
     offer_id: str
@@ -34,6 +46,17 @@ class Offer:
     download_mbps: float = 0.0
     upload_mbps: float = 0.0
     reliability: float = 1.0
+    operator: str = ""
+    country: str = ""
+    gpu_memory_gb: float = 0.0
+    compute_capability: float = 0.0
+    cuda: float = 0.0
+    driver: str = ""
+    disk_mb_s: float = 0.0
+    disk_usd_gb_month: Decimal = Decimal(0)
+    download_usd_gb: Decimal = Decimal(0)
+    upload_usd_gb: Decimal = Decimal(0)
+    hours_left: float | None = None
     raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
 

@@ -10,11 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from enum import StrEnum
+from typing import Any, Protocol
 
 from hibernation.domain.offers import Offer, OfferFilter
 
-__all__ = ["LaunchSpec", "Offer", "OfferFilter", "Provider", "RentedMachine"]
+__all__ = [
+    "LaunchSpec",
+    "Offer",
+    "OfferFilter",
+    "Phase",
+    "PriceRise",
+    "Provider",
+    "RentedMachine",
+    "SshAddress",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +37,85 @@ class LaunchSpec:
     disk_gb: int
     ssh_public_key: str
     env: dict[str, str] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
+    onstart: str = ""
+
+
+class Phase(StrEnum):
+    """Where a machine stands, by its provider's word. ``offline``: the provider cannot reach it, which proves nothing.
+
+    ``failed``: the host said that it will not come up.
+    """
+
+    LOADING = "loading"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class SshAddress:
+    """Where a machine listens. ``via`` is ``direct`` or ``proxy``: a proxy is slower, and may die for itself."""
+
+    host: str
+    port: int
+    user: str = "root"
+    via: str = "direct"
 
 
 @dataclass(frozen=True, slots=True)
 class RentedMachine:
     """A machine as the provider lists it now. It bills from its appearance to its disappearance from the list.
 
-    ``state`` is one of ``loading``, ``running``, ``stopped``, ``offline``. ``ssh_host`` and ``ssh_port`` are empty
-    while the provider does not know them. ``host_key`` is the OpenSSH public host key if the provider tells it.
+    ``reason`` is the provider's own words. ``ssh`` is empty while the provider does not know it, the best address
+    first. ``host_key`` is the OpenSSH public host key if the provider tells it. ``host`` and ``operator`` as in
+    ``Offer``. ``is_our_fault``: it failed for its image or its order, not for the host. ``ends_at``: the rental ends
+    then, whatever we want.
     """
 
     provider: str
     contract_id: str
     label: str
-    state: str
+    phase: Phase
     gpu_type: str
     gpu_count: int
     region: str
     price_per_hour: Decimal
-    ssh_host: str = ""
-    ssh_port: int = 0
-    ssh_user: str = "root"
+    reason: str = ""
+    is_our_fault: bool = False
+    host: str = ""
+    operator: str = ""
+    country: str = ""
+    disk_gb: int = 0
+    image: str = ""
+    ssh: tuple[SshAddress, ...] = ()
     host_key: str = ""
     workspace: str = "/workspace"
     started_at: datetime | None = None
+    ends_at: datetime | None = None
+    raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRise:
+    """A host asks for more: ``price_per_hour`` from ``since`` on, unless the rental ends before."""
+
+    contract_id: str
+    price_per_hour: Decimal
+    since: datetime | None = None
 
 
 class Provider(Protocol):
-    """A marketplace of machines."""
+    """A marketplace of machines.
+
+    ``can_stop``: a machine can be stopped, keep its disk and start again; else ``stop`` and ``start`` raise
+    ``NotSupported``.
+    """
 
     name: str
+    can_stop: bool
 
     def search_offers(self, want: OfferFilter) -> Sequence[Offer]:
         """Offers that fit, cheapest first. Safe to repeat. An empty result means «none now»."""
@@ -64,8 +123,9 @@ class Provider(Protocol):
     def launch(self, spec: LaunchSpec) -> str:
         """Rent and return the contract id. NOT repeatable, and never retried: after an error look for the label.
 
-        Raises ``OfferGone``/``ProviderRefused`` when certainly nothing was rented; any other ``ProviderError``
-        means «it may exist».
+        Raises ``OfferGone``, ``OutOfCredit``, ``BadOrder`` or another ``ProviderRefused`` when certainly nothing was
+        rented, ``LaunchLeftover`` when something was but will not come up; any other ``ProviderError`` means «it may
+        exist».
         """
 
     def list_machines(self) -> Sequence[RentedMachine]:
@@ -73,3 +133,21 @@ class Provider(Protocol):
 
     def destroy(self, contract_id: str) -> None:
         """Ask to end the rental. Repeatable: a machine that is gone is success. Only a list proves it gone."""
+
+    def stop(self, contract_id: str) -> None:
+        """Ask to stop: the GPU goes back, the disk stays and bills. Repeatable. ``NotFound`` if it is gone."""
+
+    def start(self, contract_id: str) -> None:
+        """Ask to run again. Repeatable. ``NoCapacity`` if its GPU is let to somebody else now; nothing is queued."""
+
+    def attach_key(self, contract_id: str, ssh_public_key: str) -> None:
+        """Let this key in. Repeatable. ``NotFound`` if the machine is gone."""
+
+    def logs(self, contract_id: str, lines: int = 200) -> str:
+        """The last lines of what the machine printed, for people. May be empty."""
+
+    def credit(self) -> Decimal | None:
+        """USD that are left on the account; ``None`` where the provider has no such thing."""
+
+    def price_rises(self) -> Sequence[PriceRise]:
+        """Rentals that will cost more unless they end."""

@@ -65,6 +65,9 @@ def operation_facts(operation: Operation) -> OperationFacts:
     )
 
 
+_PRICES = tuple(field.name for field in dataclasses.fields(Offer) if field.type == "Decimal")
+
+
 def purpose_of(operation: Operation) -> SnapshotPurpose:
     """What a snapshot is made for; every other operation is somebody's order."""
     return SnapshotPurpose(operation.params.get("purpose", SnapshotPurpose.ORDERED))
@@ -118,7 +121,9 @@ def load_memo(raw: dict[str, Any]) -> Memo:
     values = dict(raw)
     if values.get("offer") is not None:
         offer = values["offer"]
-        values["offer"] = Offer(**{**offer, "price_per_hour": Decimal(offer["price_per_hour"])})
+        values["offer"] = Offer(
+            **{**offer, **{name: Decimal(offer[name]) for name in _PRICES if name in offer}}
+        )
     if "avoid_hosts" in values:
         values["avoid_hosts"] = tuple(values["avoid_hosts"])
     return Memo(**values)
@@ -128,6 +133,6 @@ def dump_memo(memo: Memo) -> dict[str, Any]:
     values = {field.name: getattr(memo, field.name) for field in dataclasses.fields(memo)}
     if memo.offer is not None:
         offer = dataclasses.asdict(memo.offer)
-        values["offer"] = {**offer, "price_per_hour": str(memo.offer.price_per_hour), "raw": {}}
+        values["offer"] = {**offer, **{name: str(offer[name]) for name in _PRICES}, "raw": {}}
     values["avoid_hosts"] = list(memo.avoid_hosts)
     return values

@@ -14,9 +14,16 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from hibernation.domain.errors import OfferGone, ProviderError, ProviderRefused, ProviderUnavailable
+from hibernation.domain.errors import (
+    NotFound,
+    NotSupported,
+    OfferGone,
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 from hibernation.domain.offers import Offer, OfferFilter, fits
-from hibernation.providers.base import LaunchSpec, RentedMachine
+from hibernation.providers.base import LaunchSpec, Phase, PriceRise, RentedMachine, SshAddress
 from hibernation.providers.local import faults
 from hibernation.providers.local.catalogue import GPU_MEMORY_MIB, OTHER_GPU_MEMORY_MIB, list_offers
 from hibernation.providers.local.files import remove_tree
@@ -37,6 +44,7 @@ class LocalProvider:
     """
 
     name = "local"
+    can_stop = False
 
     def __init__(self, root: Path, *, namespaces: bool = True) -> None:
         self.root = root.resolve()
@@ -76,6 +84,27 @@ class LocalProvider:
         if not faults.take(self.root, "destroy_ignored"):
             self._end(contract_id, "destroyed")
 
+    def stop(self, contract_id: str) -> None:
+        raise NotSupported("A process cannot be stopped and keep its machine.")
+
+    def start(self, contract_id: str) -> None:
+        raise NotSupported("A process cannot be stopped and started.")
+
+    def attach_key(self, contract_id: str, ssh_public_key: str) -> None:
+        raise NotSupported("A local machine lets in the key that it was launched with.")
+
+    def logs(self, contract_id: str, lines: int = 200) -> str:
+        if self._records.get(contract_id) is None:
+            raise NotFound(f"There is no machine {contract_id}.")
+        file = self.machine_folder(contract_id) / "log"
+        return "\n".join(file.read_text(errors="replace").splitlines()[-lines:]) if file.exists() else ""
+
+    def credit(self) -> Decimal | None:
+        return None
+
+    def price_rises(self) -> Sequence[PriceRise]:
+        return []
+
     def destroy_all(self) -> list[str]:
         """Ends every rental and stray, whatever faults are armed. Returns the contracts that existed."""
         contract_ids = [record.contract_id for record in self._records.all()]
@@ -96,7 +125,7 @@ class LocalProvider:
         # Folders first: the folder of a machine being launched appears after its record.
         folders = {folder.name for folder in self.root.glob("machines/*") if _is_contract(folder.name)}
         records = self._records.all()
-        dead = {record.contract_id for record in records if self._state(record) == "offline"}
+        dead = {record.contract_id for record in records if self._phase(record) is Phase.OFFLINE}
         strays = sorted(dead | folders - {record.contract_id for record in records})
         for contract_id in strays:
             self._end(contract_id, "destroyed")
@@ -191,25 +220,25 @@ class LocalProvider:
             provider=self.name,
             contract_id=record.contract_id,
             label=record.label,
-            state=self._state(record),
+            phase=self._phase(record),
             gpu_type=record.gpu_type,
             gpu_count=record.gpu_count,
             region=record.region,
             price_per_hour=Decimal(record.price_per_hour),
-            ssh_host="127.0.0.1" if record.ssh_port else "",
-            ssh_port=record.ssh_port,
+            ssh=(SshAddress("127.0.0.1", record.ssh_port),) if record.ssh_port else (),
             host_key=record.host_key,
             workspace=record.workspace,
             started_at=datetime.fromisoformat(record.started_at),
         )
 
-    def _state(self, record: Record) -> str:
+    def _phase(self, record: Record) -> Phase:
         if record.keeper is None:
             age = datetime.now(UTC) - datetime.fromisoformat(record.started_at)
-            return "loading" if age < timedelta(seconds=_START_SECONDS) else "offline"
+            return Phase.LOADING if age < timedelta(seconds=_START_SECONDS) else Phase.OFFLINE
         if not is_alive(record.keeper):
-            return "offline"
-        return "running" if (self.machine_folder(record.contract_id) / READY_FILE).exists() else "loading"
+            return Phase.OFFLINE
+        is_ready = (self.machine_folder(record.contract_id) / READY_FILE).exists()
+        return Phase.RUNNING if is_ready else Phase.LOADING
 
     def _end(self, contract_id: str, event: str) -> None:
         """Kills, forgets, removes; in this order, so that a call cut short can be repeated."""

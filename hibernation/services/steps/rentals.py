@@ -65,13 +65,14 @@ def _listed(context: Context, contract_id: str) -> RentedMachine:
 
 
 def _learn_address(machine: Machine, rented: RentedMachine) -> None:
-    if not rented.ssh_host or not rented.ssh_port:
-        raise BoxUnreachable(f"The machine is {rented.state}; its SSH address is not known yet.")
-    host_key = rented.host_key or scan_host_key(rented.ssh_host, rented.ssh_port)
+    if not rented.ssh:
+        raise BoxUnreachable(f"The machine is {rented.phase}; its SSH address is not known yet.")
+    address = rented.ssh[0]
+    host_key = rented.host_key or scan_host_key(address.host, address.port)
     Machine.objects.filter(pk=machine.pk, state=MachineState.LAUNCHED).update(
-        ssh_host=rented.ssh_host,
-        ssh_port=rented.ssh_port,
-        ssh_user=rented.ssh_user,
+        ssh_host=address.host,
+        ssh_port=address.port,
+        ssh_user=address.user,
         host_key=host_key,
         workspace=rented.workspace,
     )

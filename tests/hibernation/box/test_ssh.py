@@ -138,7 +138,7 @@ def test_without_a_host_key_no_machine_is_reached(box: Box, line: str) -> None:
 
 
 def test_scanning_tells_the_key_to_pin(rental: Rental) -> None:
-    line = scan_host_key(rental.machine.ssh_host, rental.machine.ssh_port)
+    line = scan_host_key(rental.machine.ssh[0].host, rental.machine.ssh[0].port)
     assert parse_host_key(line) == parse_host_key(rental.machine.host_key)
 
 

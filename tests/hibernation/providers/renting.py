@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from hibernation.box.ssh import Box
-from hibernation.providers.base import LaunchSpec, OfferFilter, RentedMachine
+from hibernation.providers.base import LaunchSpec, OfferFilter, Phase, RentedMachine
 from hibernation.providers.local import LocalProvider
 from hibernation.providers.local.processes import ProcessId, members
 from hibernation.providers.local.records import Records
@@ -46,13 +46,14 @@ def running(provider: LocalProvider, contract_id: str) -> RentedMachine:
 
     def look() -> RentedMachine | None:
         machines = {machine.contract_id: machine for machine in provider.list_machines()}
-        return machines[contract_id] if machines[contract_id].state == "running" else None
+        return machines[contract_id] if machines[contract_id].phase is Phase.RUNNING else None
 
     return eventually(look)
 
 
 def box_of(machine: RentedMachine, key_file: Path) -> Box:
-    return Box(machine.ssh_host, machine.ssh_port, machine.ssh_user, machine.host_key, key_file)
+    [address] = machine.ssh
+    return Box(address.host, address.port, address.user, machine.host_key, key_file)
 
 
 def processes_of(provider: LocalProvider, contract_id: str) -> set[ProcessId]:

@@ -13,6 +13,7 @@ import pytest
 
 from hibernation.box.ssh import Box
 from hibernation.domain.errors import BoxUnreachable
+from hibernation.providers.base import Phase
 from hibernation.providers.local import LocalProvider, namespaces
 from hibernation.providers.local.processes import ProcessId, is_alive, members
 from tests.hibernation.providers.renting import (
@@ -127,7 +128,7 @@ def test_a_machine_whose_server_dies_leaves_nothing_running(
     with pytest.raises(BoxUnreachable):
         box.run(f"{DETACH} kill -9 $PPID; sleep 5", timeout=10)
     eventually(lambda: members(None, marker) == set())
-    eventually(lambda: [machine.state for machine in provider.list_machines()] == ["offline"])
+    eventually(lambda: [machine.phase for machine in provider.list_machines()] == [Phase.OFFLINE])
 
 
 def test_visible_folders_below_a_workspace_are_never_mounted_into_one(tmp_path: Path) -> None:

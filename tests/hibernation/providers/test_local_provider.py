@@ -15,7 +15,7 @@ from hibernation.domain.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from hibernation.providers.base import OfferFilter
+from hibernation.providers.base import OfferFilter, Phase
 from hibernation.providers.local import LocalProvider, billing_now, read_ledger, set_faults
 from hibernation.providers.local.processes import is_alive, kill_machine, members
 from tests.hibernation.providers.renting import (
@@ -39,7 +39,7 @@ def count(provider: LocalProvider, event: str) -> int:
 def test_a_machine_is_launched_listed_used_and_destroyed(provider: LocalProvider, key_file: Path) -> None:
     contract_id = provider.launch(spec(provider, key_file, "dumont-7", HELLO="a b"))
     machine, marker = running(provider, contract_id), marker_of(provider, contract_id)
-    assert (machine.label, machine.gpu_type, machine.ssh_user) == ("dumont-7", "RTX 3090", "root")
+    assert (machine.label, machine.gpu_type, machine.ssh[0].user) == ("dumont-7", "RTX 3090", "root")
     assert box_of(machine, key_file).run('echo "$HELLO"', timeout=10) == "a b\n"
     assert billing_now(provider.root) == [contract_id]
     provider.destroy(contract_id)
@@ -84,7 +84,7 @@ def test_an_offer_is_rented_several_times_at_once_under_distinct_contracts(
         contracts = {future.result() for future in [pool.submit(provider.launch, wanted) for _ in range(3)]}
     assert len(contracts) == 3
     assert {machine.contract_id for machine in provider.list_machines()} == contracts
-    assert len({machine.ssh_port for machine in provider.list_machines()}) == 3
+    assert len({machine.ssh[0].port for machine in provider.list_machines()}) == 3
 
 
 def test_a_machine_outlives_the_process_that_launched_it(provider: LocalProvider, key_file: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_machine_whose_processes_died_is_offline_and_still_bills(
 ) -> None:
     contract_id = provider.launch(spec(provider, key_file))
     kill_machine(None, marker_of(provider, contract_id))
-    assert only_machine(provider).state == "offline"
+    assert only_machine(provider).phase is Phase.OFFLINE
     assert billing_now(provider.root) == [contract_id]
     assert provider.reap_strays() == [contract_id]
     assert provider.list_machines() == []
@@ -196,7 +196,7 @@ def test_a_machine_that_cannot_start_may_exist(
     monkeypatch.setattr(sys, "executable", "/nowhere/python3")
     with pytest.raises(ProviderError, match="did not start"):
         provider.launch(spec(provider, key_file))
-    assert only_machine(provider).state == "loading"
+    assert only_machine(provider).phase is Phase.LOADING
     assert len(billing_now(provider.root)) == 1
 
 
@@ -204,7 +204,7 @@ def test_fault_slow_boot_opens_the_port_late(provider: LocalProvider, key_file: 
     set_faults(provider.root, slow_boot_seconds=2)
     contract_id = provider.launch(spec(provider, key_file))
     machine = only_machine(provider)
-    assert machine.state == "loading"
+    assert machine.phase is Phase.LOADING
     with pytest.raises(BoxUnreachable):
         box_of(machine, key_file).run("true", timeout=5)
     box_of(running(provider, contract_id), key_file).run("true", timeout=5)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from hibernation.domain.errors import ProviderError
+from hibernation.domain.errors import NotSupported, ProviderError
 from hibernation.domain.offers import Offer, OfferFilter
-from hibernation.providers.base import LaunchSpec, RentedMachine
+from hibernation.providers.base import LaunchSpec, Phase, PriceRise, RentedMachine, SshAddress
 from tests.factories import PROVIDER, make_offer
 
 
@@ -22,6 +22,7 @@ class FakeProvider:
 
     log: list[str]
     name: str = PROVIDER
+    can_stop: bool = False
     offers: list[Offer] = field(default_factory=lambda: [make_offer(n) for n in range(1, 4)])
     machines: dict[str, RentedMachine] = field(default_factory=dict)
     workspace: str = "/workspace"
@@ -50,13 +51,12 @@ class FakeProvider:
             provider=self.name,
             contract_id=contract,
             label=label,
-            state="running",
+            phase=Phase.RUNNING,
             gpu_type="RTX 4090",
             gpu_count=1,
             region="PT",
             price_per_hour=price,
-            ssh_host="127.0.0.1",
-            ssh_port=22,
+            ssh=(SshAddress("127.0.0.1", 22),),
             host_key="ssh-ed25519 AAAA",
             workspace=f"{self.workspace}/{contract}/workspace",
         )
@@ -77,6 +77,24 @@ class FakeProvider:
             self.destroys_ignored -= 1
             return
         self.machines.pop(contract_id, None)
+
+    def stop(self, contract_id: str) -> None:
+        raise NotSupported
+
+    def start(self, contract_id: str) -> None:
+        raise NotSupported
+
+    def attach_key(self, contract_id: str, ssh_public_key: str) -> None:
+        self.log.append(f"attach_key {contract_id}")
+
+    def logs(self, contract_id: str, lines: int = 200) -> str:
+        return ""
+
+    def credit(self) -> Decimal | None:
+        return None
+
+    def price_rises(self) -> Sequence[PriceRise]:
+        return []
 
     def calls(self, verb: str) -> list[str]:
         return [call for call in self.log if call.split()[0] == verb]
