@@ -59,14 +59,23 @@ class Keys:
             self._aead.encrypt_into(nonce, data, context, view[NONCE:])
         return sealed
 
-    def unseal(self, stored: bytes | memoryview, context: bytes) -> bytes | memoryview:
-        """The sealed bytes, or ``SnapshotError('snapshot_unproven')``: another key, another place, or damage."""
+    def unseal(
+        self, stored: bytes | memoryview, context: bytes, into: memoryview | None = None
+    ) -> bytes | memoryview:
+        """The sealed bytes, or ``SnapshotError('snapshot_unproven')``: another key, another place, or damage.
+
+        They are put ``into`` this memory if they fit.
+        """
         if self.cipher is None:
             return stored
         if len(stored) < OVERHEAD:
             raise SnapshotError("snapshot_unproven", "too short to be encrypted")
         try:
-            return self._aead.decrypt(bytes(stored[:NONCE]), stored[NONCE:], context)
+            if into is None or len(into) < len(stored) - OVERHEAD:
+                return self._aead.decrypt(bytes(stored[:NONCE]), stored[NONCE:], context)
+            opened = into[: len(stored) - OVERHEAD]
+            self._aead.decrypt_into(bytes(stored[:NONCE]), stored[NONCE:], context, opened)
+            return opened
         except InvalidTag:
             raise SnapshotError("snapshot_unproven", "it does not decrypt: wrong key or damaged") from None
 

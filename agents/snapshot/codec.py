@@ -36,8 +36,13 @@ def encode(raw: bytes | memoryview, level: int = 1) -> tuple[int, bytes | memory
     return (ZSTD, packed) if len(packed) < len(raw) else (RAW, raw)
 
 
-def decode(codec: int, stored: bytes | memoryview, length: int) -> bytes | memoryview:
-    """The ``length`` original bytes, or ``SnapshotError('snapshot_unproven')``. Safe on hostile input."""
+def decode(
+    codec: int, stored: bytes | memoryview, length: int, into: memoryview | None = None
+) -> bytes | memoryview:
+    """The ``length`` original bytes, or ``SnapshotError('snapshot_unproven')``. Safe on hostile input.
+
+    ``into``: memory that may be used for them; it begins at a page.
+    """
     if codec == RAW:
         raw: bytes | memoryview = stored
     elif codec == ZSTD:
@@ -45,7 +50,7 @@ def decode(codec: int, stored: bytes | memoryview, length: int) -> bytes | memor
     elif codec == PLANES:
         from agents.snapshot import planes
 
-        raw = planes.join(stored, length)
+        raw = planes.join(stored, length, into)
     else:
         raise SnapshotError("snapshot_unproven", f"codec {codec} is unknown")
     if len(raw) != length:

@@ -12,8 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from agents.snapshot.direct import DirectDisk
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import STAGING, DirRow, FileRow, HardlinkRow, SymlinkRow
+from agents.snapshot.room import Room
 from agents.snapshot.walk import DIR_FLAGS, read_xattrs
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,6 +32,7 @@ class Place:
     _local: threading.local = field(default_factory=threading.local)
     _caches: list[OrderedDict[str, int]] = field(default_factory=list)
     _root_fd: int = -1
+    _disk: DirectDisk = field(default_factory=DirectDisk)
     _is_root: bool = field(default_factory=lambda: os.geteuid() == 0)
 
     def open(self) -> None:
@@ -101,6 +104,18 @@ class Place:
     def open_staged(self, number: int) -> int:
         """A descriptor for reading and writing, for the caller to close. ``FileNotFoundError`` if not begun."""
         return os.open(str(number), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._dir_fd(STAGING))
+
+    def write_staged(self, number: int, data: memoryview, at: int, room: Room | None = None) -> None:
+        """Write into a big file, past the page cache if there is a ``room`` to do it from."""
+        if room is not None:
+            done = self._disk.write(str(number), self._dir_fd(STAGING), room, data, at)
+            data, at = data[done:], at + done
+        if data:
+            fd = self.open_staged(number)
+            try:
+                write_at(fd, data, at)
+            finally:
+                os.close(fd)
 
     def unstage(self, number: int, row: FileRow) -> os.stat_result:
         """A big file is whole: give it its metadata and its name."""

@@ -32,6 +32,7 @@ _NOISE = 0.97  # a plane of more entropy than this, as a share of 8 bits, is not
 _CONSTANT = 0.02  # one of less entropy than this is no exponent
 _EVEN_BELOW, _EVEN_WITHIN = 0.9, 0.1
 _CLEARLY = 0.97
+_ROTATED = 0.985  # less is not worth it: an exponent without the sign's noise keeps zstd busy with chance matches
 _FRAMES = 0.01  # what heads and code tables add, as a share of the chunk: an upper bound
 
 
@@ -85,7 +86,7 @@ class Probe:
         lead = _lead(plain)
         rotated = _entropies(_histograms(_rotated(self._lanes.ravel(), lead, len(plain))))
         # Among noise the sign costs nothing. In an empty plane it costs more than its bit: zstd finds matches there.
-        rotate = bool(plain[lead] >= _NOISE and _share(rotated) < _share(plain))
+        rotate = bool(plain[lead] >= _NOISE and _share(rotated) < _ROTATED * _share(plain))
         best = rotated if rotate else plain
         if _share(best) > _CLEARLY * rival:
             return None
@@ -113,10 +114,11 @@ def split(raw: bytes | memoryview, layout: Layout) -> memoryview:
     return out.data[:end]
 
 
-def join(stored: bytes | memoryview, length: int) -> memoryview:
+def join(stored: bytes | memoryview, length: int, into: memoryview | None = None) -> memoryview:
     """The ``length`` bytes that ``stored`` was split from, or ``SnapshotError('snapshot_unproven')``.
 
-    Safe on hostile input: it allocates at most ``2 * length`` and a few KiB.
+    They are put ``into`` this memory if it suits. Safe on hostile input: it allocates at most ``2 * length`` and a few
+    KiB.
     """
     layout, sizes = _read_head(stored, length)
     given, inner = np.frombuffer(stored, np.uint8), layout.words(length)
@@ -128,12 +130,14 @@ def join(stored: bytes | memoryview, length: int) -> memoryview:
     for size in sizes:
         apart.append(_decoded(given[end : end + size], count))
         end += size
-    # The words, not the first byte, start where the processor likes it.
-    out = np.empty(layout.width + length, np.uint8)[-layout.lead % layout.width :][:length]
+    if into is None or layout.lead or len(into) < length:
+        # The words, not the first byte, start where the processor likes it.
+        into = np.empty(layout.width + length, np.uint8).data[-layout.lead % layout.width :]
+    out = np.frombuffer(into, np.uint8, length)
     out[: inner.start] = given[edges:][: inner.start]
     out[inner.stop :] = given[edges + inner.start : bare]
     _gather(out[inner].view(layout.dtype), _in_order(layout, planes, apart), layout.rotate)
-    return out.data
+    return into[:length]
 
 
 def _read_head(stored: bytes | memoryview, length: int) -> tuple[Layout, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from agents.snapshot.journal import Journal, boot_id
 from agents.snapshot.pipeline import run_all
 from agents.snapshot.place import Place
 from agents.snapshot.progress import Progress
+from agents.snapshot.room import Rooms
 from agents.snapshot.spec import ThawSpec
 from agents.snapshot.transfer import Transfer
 
@@ -22,8 +23,8 @@ MOST_DECODERS = 6
 """Each holds a chunk at two or three stages, 8 MiB each."""
 
 
-def _decoders() -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore(min(max(2, os.cpu_count() or 1), MOST_DECODERS))
+def _rooms() -> Rooms:
+    return Rooms(min(max(2, os.cpu_count() or 1), MOST_DECODERS))
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Work:
     linked: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
     local: threading.local = field(default_factory=threading.local)
-    decoding: threading.BoundedSemaphore = field(default_factory=lambda: _decoders())
+    rooms: Rooms = field(default_factory=lambda: _rooms())
 
 
 def keep_finished(work: Work) -> None:

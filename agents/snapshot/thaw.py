@@ -30,9 +30,10 @@ from agents.snapshot.journal import Journal, journal_path
 from agents.snapshot.manifest import check_refs, check_size, count, unpack_manifest
 from agents.snapshot.model_cache import fetch_command
 from agents.snapshot.pipeline import Growth, closed_after, run_all
-from agents.snapshot.place import Place, write_at
+from agents.snapshot.place import Place
 from agents.snapshot.progress import Progress, utc_now, write_atomically
 from agents.snapshot.resume import Work, begin_journal, keep_finished, runs_of
+from agents.snapshot.room import Room
 from agents.snapshot.rules import RuleBook
 from agents.snapshot.spec import ThawSpec
 from agents.snapshot.state import save_restored
@@ -166,9 +167,9 @@ def _fetch(work: Work, run: list[int], wanted: dict[int, list[tuple[int, int, in
     key = work.manifest.packs[first.pack].key
     with _buffer(work, end - first.offset) as data:
         work.transfer.download(key, first.offset, data)
-        with work.decoding:
+        with work.rooms.lent() as room:
             try:
-                _unpack(work, run, data, wanted)
+                _unpack(work, run, data, wanted, room)
             except SnapshotError as error:
                 raise SnapshotError(error.code, f"{key}: {error}") from error
 
@@ -182,22 +183,24 @@ def _buffer(work: Work, size: int) -> memoryview:
 
 
 def _unpack(
-    work: Work, run: list[int], data: memoryview, wanted: dict[int, list[tuple[int, int, int]]]
+    work: Work, run: list[int], data: memoryview, wanted: dict[int, list[tuple[int, int, int]]], room: Room
 ) -> None:
     start = work.manifest.chunks[run[0]].offset
     small: list[int] = []
     for number in run:
         chunk = work.manifest.chunks[number]
         at = chunk.offset - start
-        raw = unpack_chunk(work.spec.keys, chunk, data[at : at + chunk.stored])
-        _put(work, memoryview(raw), wanted[number], small)
+        raw = unpack_chunk(work.spec.keys, chunk, data[at : at + chunk.stored], room)
+        _put(work, memoryview(raw), wanted[number], small, room)
     if small:
         work.journal.append(small)
         files = work.manifest.files
         work.progress.add(size=sum(files[number].size for number in small), files=len(small))
 
 
-def _put(work: Work, raw: memoryview, targets: list[tuple[int, int, int]], small: list[int]) -> None:
+def _put(
+    work: Work, raw: memoryview, targets: list[tuple[int, int, int]], small: list[int], room: Room
+) -> None:
     """Write one decoded chunk to every file that uses it; note in ``small`` the small files this finished."""
     for number, run, at in targets:
         file = work.manifest.files[number]
@@ -207,15 +210,12 @@ def _put(work: Work, raw: memoryview, targets: list[tuple[int, int, int]], small
             work.placed[number] = work.place.small_file(file, data)
             small.append(number)
         else:
-            _put_run(work, number, data, at)
+            _put_run(work, number, data, at, None if offset else room)
 
 
-def _put_run(work: Work, number: int, data: memoryview, at: int) -> None:
-    fd = work.place.open_staged(number)
-    try:
-        write_at(fd, data, at)
-    finally:
-        os.close(fd)
+def _put_run(work: Work, number: int, data: memoryview, at: int, room: Room | None) -> None:
+    """Past the page cache only while chunks wait for a processor: else its copy is free, and the cache of use."""
+    work.place.write_staged(number, data, at, room if work.rooms.are_short else None)
     work.progress.add(size=len(data))
     with work.lock:
         work.refs_left[number] -= 1
