@@ -1,6 +1,7 @@
 """Faults to inject into the local provider, shared by every process that uses the same root.
 
-``slow_boot_seconds`` stays until changed; ``vanish`` names contracts; each other fault is a count of calls to hit.
+``slow_boot_seconds``, ``login_banner`` (a text) and ``refused_logins`` (how many each machine refuses at first) hit every
+start until changed; ``vanish`` names contracts; each other fault is a count of calls to hit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ COUNTED = (
     "destroy_ignored",  # the machine stays, the call says it worked
     "list_fails",
 )
-NAMES = (*COUNTED, "slow_boot_seconds", "vanish")
+STARTS = ("slow_boot_seconds", "login_banner", "refused_logins")
+NAMES = (*COUNTED, *STARTS, "vanish")
 
 
 def set_faults(root: Path, **faults: Any) -> None:
@@ -50,8 +52,10 @@ def take_vanished(root: Path) -> list[str]:
         return vanished
 
 
-def slow_boot_seconds(root: Path) -> float:
-    return float(read_json(_file(root), {}).get("slow_boot_seconds", 0))
+def of_starts(root: Path) -> dict[str, Any]:
+    """The armed ones of ``STARTS``."""
+    armed = read_json(_file(root), {})
+    return {name: armed[name] for name in STARTS if name in armed}
 
 
 def _file(root: Path) -> Path:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,18 +29,24 @@ from hibernation.providers.local.records import Records
 
 BOOT_FILE = "machine.json"
 READY_FILE = "ready"
+KEYS_FILE = "authorized_keys"
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """What the launcher tells the machine, in its folder. ``env`` is for every command run on it."""
+    """What the launcher tells the machine, in its folder. ``env`` is for every command run on it.
+
+    ``onstart`` is a shell script that runs beside the SSH server at every start.
+    """
 
     marker: str
-    authorized_key: str
     env: dict[str, str]
     namespaces: bool = True
+    onstart: str = ""
     slow_boot_seconds: float = 0.0
     reachable: bool = True
+    login_banner: str = ""
+    refused_logins: int = 0
 
 
 def write_boot(machine: Path, boot: Boot) -> None:
@@ -85,7 +92,11 @@ def _claim(records: Records, machine: Path, bound: socket.socket) -> bool:
     """Puts us into the registry. False if the rental has ended before we came up."""
     ourselves = identify(os.getpid())
     return ourselves is not None and records.change(
-        machine.name, pid=ourselves.pid, pid_started=ourselves.started, ssh_port=bound.getsockname()[1]
+        machine.name,
+        pid=ourselves.pid,
+        pid_started=ourselves.started,
+        ssh_port=bound.getsockname()[1],
+        stopped=False,
     )
 
 
@@ -141,7 +152,17 @@ def _serve(machine: Path, boot: Boot, bound: socket.socket, env: dict[str, str])
     from hibernation.providers.local.sshd import SshServer
 
     os.chdir(env["HOME"])
-    server = SshServer(machine / "host_key", boot.authorized_key, env, machine / BOOT_FILE, ready)
+    if boot.onstart:
+        subprocess.Popen(("/bin/sh", "-c", boot.onstart), env=env, stdin=subprocess.DEVNULL)
+    server = SshServer(
+        machine / "host_key",
+        machine / KEYS_FILE,
+        env,
+        machine / BOOT_FILE,
+        ready,
+        boot.login_banner,
+        boot.refused_logins,
+    )
     asyncio.run(server.serve(bound, boot.slow_boot_seconds))
 
 

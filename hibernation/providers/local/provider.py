@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from hibernation.domain.errors import (
     NotFound,
-    NotSupported,
     OfferGone,
     ProviderError,
     ProviderRefused,
@@ -26,9 +26,9 @@ from hibernation.domain.offers import Offer, OfferFilter, fits
 from hibernation.providers.base import LaunchSpec, Phase, PriceRise, RentedMachine, SshAddress
 from hibernation.providers.local import faults
 from hibernation.providers.local.catalogue import GPU_MEMORY_MIB, OTHER_GPU_MEMORY_MIB, list_offers
-from hibernation.providers.local.files import remove_tree
+from hibernation.providers.local.files import locked, remove_tree
 from hibernation.providers.local.ledger import write_line
-from hibernation.providers.local.machine import READY_FILE, Boot, read_boot, write_boot
+from hibernation.providers.local.machine import KEYS_FILE, READY_FILE, Boot, read_boot, write_boot
 from hibernation.providers.local.processes import MARKER, is_alive, kill_machine
 from hibernation.providers.local.records import Record, Records
 
@@ -44,7 +44,7 @@ class LocalProvider:
     """
 
     name = "local"
-    can_stop = False
+    can_stop = True
 
     def __init__(self, root: Path, *, namespaces: bool = True) -> None:
         self.root = root.resolve()
@@ -60,8 +60,8 @@ class LocalProvider:
         host_key = Ed25519PrivateKey.generate()
         record = self._rent(spec, host_key)
         try:
-            self._lay_out(self.machine_folder(record.contract_id), host_key)
-            self._start(record, spec)
+            self._lay_out(self.machine_folder(record.contract_id), host_key, spec.ssh_public_key)
+            self._start(record, self._boot(record, spec))
         except (OSError, subprocess.SubprocessError) as error:
             raise ProviderError(f"Machine {record.contract_id} did not start: {error}") from error
         if faults.take(self.root, "launch_answer_lost"):
@@ -85,17 +85,38 @@ class LocalProvider:
             self._end(contract_id, "destroyed")
 
     def stop(self, contract_id: str) -> None:
-        raise NotSupported("A process cannot be stopped and keep its machine.")
+        """Its processes end and its folder stays. Its memory and what ran is lost, as on any machine."""
+        record = self._rented(contract_id)
+        self._records.change(contract_id, stopped=True)
+        try:
+            kill_machine(record.keeper, record.marker)
+        except OSError as error:
+            raise ProviderUnavailable(f"Machine {contract_id} does not stop: {error}") from error
 
     def start(self, contract_id: str) -> None:
-        raise NotSupported("A process cannot be stopped and started.")
+        record = self._rented(contract_id)
+        if not record.stopped:
+            return
+        boot = replace(read_boot(self.machine_folder(contract_id)), **faults.of_starts(self.root))
+        try:
+            (self.machine_folder(contract_id) / READY_FILE).unlink(missing_ok=True)
+            self._start(record, boot)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ProviderError(f"Machine {contract_id} did not start: {error}") from error
 
     def attach_key(self, contract_id: str, ssh_public_key: str) -> None:
-        raise NotSupported("A local machine lets in the key that it was launched with.")
+        self._rented(contract_id)
+        key = _checked(ssh_public_key)
+        with locked(self.root / "provider" / "keys.lock"):
+            file = self.keys_file(contract_id)
+            lines = file.read_text().splitlines()
+            if key not in lines:
+                fresh = file.with_name(KEYS_FILE + ".new")
+                fresh.write_text("\n".join([*lines, key, ""]))
+                fresh.replace(file)
 
     def logs(self, contract_id: str, lines: int = 200) -> str:
-        if self._records.get(contract_id) is None:
-            raise NotFound(f"There is no machine {contract_id}.")
+        self._rented(contract_id)
         file = self.machine_folder(contract_id) / "log"
         return "\n".join(file.read_text(errors="replace").splitlines()[-lines:]) if file.exists() else ""
 
@@ -138,6 +159,16 @@ class LocalProvider:
         """The text file that says how busy the machine's GPUs are; write a line to change it."""
         return self.machine_folder(contract_id) / "gpu.txt"
 
+    def keys_file(self, contract_id: str) -> Path:
+        """The keys that open the machine, as OpenSSH has them; read at each login."""
+        return self.machine_folder(contract_id) / KEYS_FILE
+
+    def _rented(self, contract_id: str) -> Record:
+        record = self._records.get(contract_id)
+        if record is None:
+            raise NotFound(f"There is no machine {contract_id}.")
+        return record
+
     def _offers(self) -> list[Offer]:
         return list_offers(self.root / "provider" / "offers.json")
 
@@ -150,8 +181,7 @@ class LocalProvider:
             raise ProviderRefused(
                 f"Offer {spec.offer.offer_id} has {spec.offer.disk_gb} GB, not {spec.disk_gb}."
             )
-        if len(spec.ssh_public_key.split()) < 2 or "\n" in spec.ssh_public_key.strip():
-            raise ProviderRefused("The SSH public key is not one OpenSSH line.")
+        _checked(spec.ssh_public_key)
 
     def _rent(self, spec: LaunchSpec, host_key: Ed25519PrivateKey) -> Record:
         """From here on it bills. The ledger line follows the record: what is in the ledger exists."""
@@ -172,23 +202,26 @@ class LocalProvider:
         write_line(self.root, "launched", record.contract_id, spec.label, price)
         return record
 
-    def _lay_out(self, folder: Path, host_key: Ed25519PrivateKey) -> None:
+    def _lay_out(self, folder: Path, host_key: Ed25519PrivateKey, ssh_public_key: str) -> None:
         for name in ("workspace", "home", "tmp"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         file = folder / "host_key"
         file.touch(mode=0o600)
         file.write_bytes(host_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        (folder / KEYS_FILE).write_text(_checked(ssh_public_key) + "\n")
 
-    def _start(self, record: Record, spec: LaunchSpec) -> None:
-        folder = self.machine_folder(record.contract_id)
-        boot = Boot(
+    def _boot(self, record: Record, spec: LaunchSpec) -> Boot:
+        return Boot(
             marker=record.marker,
-            authorized_key=spec.ssh_public_key.strip(),
             env={**self._fake_gpu(record), **spec.env},
             namespaces=self._namespaces,
-            slow_boot_seconds=faults.slow_boot_seconds(self.root),
+            onstart=spec.onstart,
             reachable=not faults.take(self.root, "never_reachable"),
+            **faults.of_starts(self.root),
         )
+
+    def _start(self, record: Record, boot: Boot) -> None:
+        folder = self.machine_folder(record.contract_id)
         write_boot(folder, boot)
         with (folder / "log").open("ab") as log:
             subprocess.run(
@@ -232,6 +265,8 @@ class LocalProvider:
         )
 
     def _phase(self, record: Record) -> Phase:
+        if record.stopped:
+            return Phase.STOPPED if record.keeper is None or not is_alive(record.keeper) else Phase.STOPPING
         if record.keeper is None:
             age = datetime.now(UTC) - datetime.fromisoformat(record.started_at)
             return Phase.LOADING if age < timedelta(seconds=_START_SECONDS) else Phase.OFFLINE
@@ -271,6 +306,14 @@ class LocalProvider:
 
 def _is_contract(text: str) -> bool:
     return text.isascii() and text.isdigit()
+
+
+def _checked(ssh_public_key: str) -> str:
+    """One OpenSSH line, or ``ProviderRefused``."""
+    key = ssh_public_key.strip()
+    if len(key.split()) < 2 or "\n" in key:
+        raise ProviderRefused("The SSH public key is not one OpenSSH line.")
+    return key
 
 
 def _public_line(key: Ed25519PrivateKey) -> str:

@@ -17,7 +17,8 @@ FIRST_CONTRACT = 30_000_001
 class Record:
     """One rental. ``marker`` is in the environment of each of its processes and of no other.
 
-    ``pid`` and ``pid_started`` name the keeper of its processes; both are 0 until it has started.
+    ``pid`` and ``pid_started`` name the keeper of its processes; both are 0 until it has started. ``stopped``: we ended
+    its processes, and its folder waits.
     """
 
     contract_id: str
@@ -33,6 +34,7 @@ class Record:
     pid_started: int = 0
     ssh_port: int = 0
     workspace: str = "/workspace"
+    stopped: bool = False
 
     @property
     def keeper(self) -> ProcessId | None:

@@ -1,4 +1,4 @@
-"""The SSH server of a local machine: commands and files, for one key. Knows nothing of rentals."""
+"""The SSH server of a local machine: commands and files, for the keys in a file. Knows nothing of rentals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from asyncio.subprocess import Process
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +20,27 @@ _CHUNK = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SshServer:
-    """``alive`` is a file: when it goes, the machine's folder was removed behind our back, and the server ends."""
+    """``alive`` is a file: when it goes, the machine's folder was removed behind our back, and the server ends.
+
+    ``authorized_keys`` is read at each login. ``banner`` is shown before each; the first ``refused_logins`` fail.
+    """
 
     host_key: Path
-    authorized_key: str
+    authorized_keys: Path
     env: Mapping[str, str]
     alive: Path
     ready: Path
+    banner: str = ""
+    refused_logins: int = 0
 
     async def serve(self, bound: socket.socket, delay: float) -> None:
         """Opens the port after ``delay`` seconds, then makes ``ready``. Returns only when the machine is gone."""
         await asyncio.sleep(delay)
+        to_refuse = iter(range(self.refused_logins))
         async with asyncssh.listen(
             sock=bound,
+            server_factory=lambda: _Door(self, to_refuse),
             server_host_keys=[str(self.host_key)],
-            authorized_client_keys=asyncssh.import_authorized_keys(self.authorized_key),
             process_factory=self._run,
             sftp_factory=True,
             allow_scp=True,
@@ -70,6 +76,24 @@ class SshServer:
         for task in (feed, answer, gone):
             task.cancel()
         await asyncio.gather(feed, answer, gone, return_exceptions=True)
+
+
+class _Door(asyncssh.SSHServer):
+    """Says at each login who may come in, so that a key attached later opens at once."""
+
+    def __init__(self, server: SshServer, to_refuse: Iterator[int]) -> None:
+        self._server, self._to_refuse = server, to_refuse
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        if self._server.banner:
+            self._connection.send_auth_banner(self._server.banner)
+        keys = self._server.authorized_keys
+        if next(self._to_refuse, None) is None and keys.read_text().strip():
+            self._connection.set_authorized_keys(str(keys))
+        return True
 
 
 def _exit(process: asyncssh.SSHServerProcess[bytes], code: int) -> None:

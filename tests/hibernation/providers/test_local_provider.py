@@ -10,6 +10,7 @@ import pytest
 
 from hibernation.domain.errors import (
     BoxUnreachable,
+    NotFound,
     OfferGone,
     ProviderError,
     ProviderRefused,
@@ -150,6 +151,44 @@ def test_only_the_given_key_is_let_in(provider: LocalProvider, key_file: Path, t
         box_of(machine, make_key(tmp_path)).run("true", timeout=10)
 
 
+def test_a_key_attached_later_opens_at_once_and_the_first_still_does(
+    provider: LocalProvider, key_file: Path, tmp_path: Path
+) -> None:
+    machine, second = running(provider, provider.launch(spec(provider, key_file))), make_key(tmp_path)
+    for _ in range(2):
+        provider.attach_key(machine.contract_id, second.with_suffix(".pub").read_text())
+    for key in (key_file, second):
+        box_of(machine, key).run("true", timeout=10)
+    assert len(provider.keys_file(machine.contract_id).read_text().splitlines()) == 2
+
+
+def test_a_stopped_machine_keeps_its_files_and_its_host_key_and_runs_again(
+    provider: LocalProvider, key_file: Path
+) -> None:
+    wanted = replace(spec(provider, key_file, HELLO="again"), onstart='echo "$HELLO" >> ~/starts')
+    contract_id = provider.launch(wanted)
+    before = running(provider, contract_id)
+    box_of(before, key_file).run(f"echo kept > {before.workspace}/file", timeout=10)
+    for _ in range(2):
+        provider.stop(contract_id)
+    assert only_machine(provider).phase is Phase.STOPPED
+    assert not processes_of(provider, contract_id)
+    assert provider.reap_strays() == []
+    for _ in range(2):
+        provider.start(contract_id)
+    after = running(provider, contract_id)
+    assert (after.host_key, after.started_at) == (before.host_key, before.started_at)
+    box = box_of(after, key_file)
+    assert box.run(f"cat {after.workspace}/file", timeout=10) == "kept\n"
+    eventually(lambda: box.run("cat ~/starts", timeout=10) == "again\nagain\n")
+
+
+@pytest.mark.parametrize("act", ["stop", "start"])
+def test_what_is_gone_can_neither_be_stopped_nor_started(provider: LocalProvider, act: str) -> None:
+    with pytest.raises(NotFound):
+        getattr(provider, act)("30000001")
+
+
 @pytest.mark.parametrize("key", ["", "ssh-ed25519", "ssh-ed25519 AAAA\nssh-ed25519 BBBB"])
 def test_a_malformed_public_key_is_refused_before_anything_is_rented(
     provider: LocalProvider, key_file: Path, key: str
@@ -216,6 +255,14 @@ def test_fault_never_reachable_hits_the_next_machine_only(provider: LocalProvide
     with pytest.raises(BoxUnreachable):
         box_of(silent, key_file).run("true", timeout=5)
     box_of(good, key_file).run("true", timeout=5)
+
+
+def test_fault_refused_logins_turns_the_first_away(provider: LocalProvider, key_file: Path) -> None:
+    set_faults(provider.root, refused_logins=1, login_banner="Welcome.\n")
+    machine = running(provider, provider.launch(spec(provider, key_file)))
+    with pytest.raises(BoxUnreachable, match="does not accept our key"):
+        box_of(machine, key_file).run("true", timeout=10)
+    assert box_of(machine, key_file).run("echo in", timeout=10) == "in\n"
 
 
 def test_fault_destroy_refused_leaves_the_machine(provider: LocalProvider, key_file: Path) -> None:
