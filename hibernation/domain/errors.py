@@ -102,6 +102,16 @@ class NotSupported(ProviderRefused):
     code = "not_supported"
 
 
+class LaunchDeferred(ProviderRefused):
+    """Launches are asked for too fast: nothing was rented. The same order may be sent ``retry_after`` seconds later."""
+
+    code = "launch_deferred"
+
+    def __init__(self, message: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class LaunchLeftover(ProviderError):
     """The launch failed but left a rental behind, ``contract_id``, which has to be ended."""
 

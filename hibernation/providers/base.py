@@ -36,7 +36,7 @@ class LaunchSpec:
     image: str
     disk_gb: int
     ssh_public_key: str
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict, repr=False)
     ports: tuple[int, ...] = ()
     onstart: str = ""
 
@@ -95,7 +95,7 @@ class RentedMachine:
     workspace: str = "/workspace"
     started_at: datetime | None = None
     ends_at: datetime | None = None
-    raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,9 @@ class Provider(Protocol):
     def launch(self, spec: LaunchSpec) -> str:
         """Rent and return the contract id. NOT repeatable, and never retried: after an error look for the label.
 
-        Raises ``OfferGone``, ``OutOfCredit``, ``BadOrder`` or another ``ProviderRefused`` when certainly nothing was
-        rented, ``LaunchLeftover`` when something was but will not come up; any other ``ProviderError`` means «it may
-        exist».
+        Raises ``OfferGone``, ``OutOfCredit``, ``BadOrder``, ``LaunchDeferred`` or another ``ProviderRefused`` when
+        certainly nothing was rented, ``LaunchLeftover`` when something was but will not come up; any other
+        ``ProviderError`` means «it may exist».
         """
 
     def list_machines(self) -> Sequence[RentedMachine]:
