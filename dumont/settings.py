@@ -60,7 +60,7 @@ DUMONT_S3_ACCESS_KEY_ID = env.secret("DUMONT_S3_ACCESS_KEY_ID", _unset)
 DUMONT_S3_SECRET_ACCESS_KEY = env.secret("DUMONT_S3_SECRET_ACCESS_KEY", _unset)
 DUMONT_S3_PREFIX = env.text("DUMONT_S3_PREFIX", "")
 DUMONT_S3_PATH_STYLE = env.flag("DUMONT_S3_PATH_STYLE", bool(DUMONT_S3_ENDPOINT))
-DUMONT_S3_CHECKSUM = env.choice("DUMONT_S3_CHECKSUM", "sha256", ("sha256", "none"))
+DUMONT_S3_CHECKSUM = env.choice("DUMONT_S3_CHECKSUM", "crc32", ("crc32", "none"))
 DUMONT_S3_WRITE_ONCE = env.flag("DUMONT_S3_WRITE_ONCE", True)
 # A machine goes on from what it stored up to a day ago for a snapshot that broke off.
 DUMONT_GC_GRACE = timedelta(seconds=env.number("DUMONT_GC_GRACE_SECONDS", 172_800, least=90_000))

@@ -107,7 +107,7 @@ def make_pack(instance: Instance, **more: Any) -> Pack:
         "instance": instance,
         "kind": "pack",
         "size": 3,
-        "sha256": "0" * 64,
+        "crc32": "0" * 8,
         "created_at": db_now(),
     }
     return Pack.objects.create(**facts | more)

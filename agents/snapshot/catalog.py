@@ -22,7 +22,7 @@ class Pack:
     tier: int
     key: str = ""
     size: int = 0
-    sha256: str = ""
+    crc32: str = ""
     parts: list[bytes | bytearray] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
 
@@ -112,7 +112,7 @@ class Known:
 
 
 def known_packs(manifest: Manifest) -> Known:
-    known = Known([Pack(row.tier, row.key, row.size, row.sha256) for row in manifest.packs])
+    known = Known([Pack(row.tier, row.key, row.size, row.crc32) for row in manifest.packs])
     for row in manifest.chunks:
         pack = known.packs[row.pack]
         chunk = Chunk(row.id, row.length, row.codec, row.stored, row.offset, pack)
@@ -177,6 +177,6 @@ def _number_packs(chunks: Iterable[Chunk]) -> tuple[list[PackRow], list[ChunkRow
             raise RuntimeError(f"chunk {chunk.id} was never stored")
         number = numbers.setdefault(pack, len(packs))
         if number == len(packs):
-            packs.append(PackRow(pack.key, pack.size, pack.sha256, 1 if pack.tier else 0))
+            packs.append(PackRow(pack.key, pack.size, pack.crc32, 1 if pack.tier else 0))
         rows.append(ChunkRow(chunk.id, number, chunk.offset, chunk.stored, chunk.length, chunk.codec))
     return packs, rows

@@ -34,6 +34,7 @@ _MAX_ROWS = 20_000_000
 Text = Annotated[str, Meta(max_length=4096)]
 Path = Annotated[str, Meta(max_length=65_536)]
 Digest = Annotated[str, Meta(max_length=64)]
+Checksum = Annotated[str, Meta(max_length=8)]
 Index = Annotated[int, Meta(ge=0, le=_MAX_ROWS)]
 Size = Annotated[int, Meta(ge=0, le=1 << 62)]
 Mode = Annotated[int, Meta(ge=0, le=0o7777)]
@@ -56,11 +57,11 @@ Refs = Annotated[tuple[Ref, ...], Meta(max_length=_MAX_ROWS)]
 
 
 class PackRow(NamedTuple):
-    """One stored object. ``sha256`` and ``size`` are of the stored bytes; tier 0 is needed before work can start."""
+    """One stored object. ``crc32`` (hex) and ``size`` are of the stored bytes; tier 0 is needed before work starts."""
 
     key: Text
     size: Annotated[int, Meta(ge=1, le=MAX_PACK)]
-    sha256: Digest
+    crc32: Checksum
     tier: Literal[0, 1]
 
 

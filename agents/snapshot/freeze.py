@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.snapshot.catalog import Catalog, FrozenFile, Kept, Known, Pack, Table, known_packs, tabulate
+from agents.snapshot.checksum import crc32_of
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import BUNDLE, SMALL_LIMIT, HardlinkRow, LeftOutRow, Manifest
 from agents.snapshot.journal import (
@@ -164,11 +165,8 @@ def _tasks(reader: Reader, fresh: list[Found]) -> Iterator[Callable[[], None]]:
 
 
 def _upload(work: _Work, pack: Pack) -> None:
-    digest = hashlib.sha256()
-    for part in pack.parts:
-        digest.update(part)
-    pack.sha256 = digest.hexdigest()
-    pack.key = work.transfer.upload("pack", pack.tier, pack.parts, pack.size, pack.sha256)
+    pack.crc32 = crc32_of(pack.parts)
+    pack.key = work.transfer.upload("pack", pack.tier, pack.parts, pack.size, pack.crc32)
     work.journal.append(pack_fact(pack))
     work.new_packs.add(pack.key)
     work.progress.add(size=sum(chunk.length for chunk in pack.chunks))
@@ -202,9 +200,8 @@ def _biggest(rows: list[LeftOutRow]) -> list[LeftOutRow]:
 
 def _store_manifest(work: _Work, frame: bytes, name: str) -> dict[str, Any]:
     stored = seal_manifest(frame, work.spec.keys)
-    sha256 = hashlib.sha256(stored).hexdigest()
-    key = work.transfer.upload("manifest", 0, [stored], len(stored), sha256)
-    return {"key": key, "size": len(stored), "sha256": sha256, "id": name}
+    key = work.transfer.upload("manifest", 0, [stored], len(stored), crc32_of([stored]))
+    return {"key": key, "size": len(stored), "sha256": hashlib.sha256(stored).hexdigest(), "id": name}
 
 
 def _result(work: _Work, manifest: Manifest, reference: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +213,7 @@ def _result(work: _Work, manifest: Manifest, reference: dict[str, Any]) -> dict[
         "files": files,
         "bytes_logical": size,
         "bytes_stored_new": sum(pack.size for pack in new) + reference["size"],
-        "packs_new": [{"key": pack.key, "size": pack.size, "sha256": pack.sha256} for pack in new],
+        "packs_new": [{"key": pack.key, "size": pack.size, "crc32": pack.crc32} for pack in new],
         "skipped": [{"path": path, "why": why} for path, why in manifest.skipped[:_REPORTED]],
         "skipped_total": len(manifest.skipped),
         "unreadable_total": manifest.unreadable_total,

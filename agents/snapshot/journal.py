@@ -107,7 +107,7 @@ def pack_fact(pack: Pack) -> dict[str, Any]:
     """A stored pack as a journal line, with all that is needed to refer to its chunks."""
     return {
         "at": time.time(),
-        "pack": [pack.tier, pack.key, pack.size, pack.sha256],
+        "pack": [pack.tier, pack.key, pack.size, pack.crc32],
         "chunks": [[c.id, c.length, c.codec, c.stored, c.offset, c.pieces] for c in pack.chunks],
     }
 

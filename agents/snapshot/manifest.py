@@ -176,11 +176,14 @@ def _check_digests(manifest: Manifest) -> None:
     _want(len(set(names)) == len(names), "a chunk is listed twice")
     keys = [pack.key for pack in manifest.packs]
     _want(len(set(keys)) == len(keys), "a pack is listed twice")
-    whole = names + [pack.sha256 for pack in manifest.packs]
-    whole += [file.hash for file in manifest.files if file.hash]
-    for digest in whole if not _is_hex("".join(whole)) else ():
+    _check_hex(names + [file.hash for file in manifest.files if file.hash], 64)
+    _check_hex([pack.crc32 for pack in manifest.packs], 8)
+
+
+def _check_hex(digests: list[str], digits: int) -> None:
+    for digest in digests if not _is_hex("".join(digests)) else ():
         _want(_is_hex(digest), f"{digest!r} is no digest")
-    _want({len(digest) for digest in whole} <= {64}, "a digest is too short")
+    _want({len(digest) for digest in digests} <= {digits}, "a digest is too short")
 
 
 def _check_details(manifest: Manifest) -> None:

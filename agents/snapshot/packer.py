@@ -26,7 +26,7 @@ _GLANCE = 0.2
 class Packer:
     """One open pack per tier; a full one goes to the uploader threads, of which there are more while that helps.
 
-    ``upload(pack)`` sends ``pack.parts`` and sets ``key`` and ``sha256``; it runs in several threads at once.
+    ``upload(pack)`` sends ``pack.parts`` and sets ``key`` and ``crc32``; it runs in several threads at once.
     ``moved`` tells the bytes sent so far. ``readers`` is how many threads call ``add``.
     """
 

@@ -82,9 +82,9 @@ class Transfer:
         """Bytes of objects sent and received so far, tries that failed included."""
         return sum(list(self._moved.values()))
 
-    def upload(self, kind: str, tier: int, parts: Sequence[bytes | bytearray], size: int, sha256: str) -> str:
+    def upload(self, kind: str, tier: int, parts: Sequence[bytes | bytearray], size: int, crc32: str) -> str:
         """Store one object and return its key. An expired or refused URL is replaced, and its key with it."""
-        wish = {"kind": kind, "tier": tier, "size": size, "sha256": sha256}
+        wish = {"kind": kind, "tier": tier, "size": size, "crc32": crc32}
         signed, sent = None, False
         reason = ""
         for attempt in range(self._retry.attempts):

@@ -28,7 +28,7 @@ MAX_OBJECT_BYTES = max(MAX_PACK, MAX_MANIFEST_STORED)
 class ObjectWish(Struct, frozen=True):
     kind: Literal["pack", "manifest"]
     size: Annotated[int, Meta(gt=0, le=MAX_OBJECT_BYTES)]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    crc32: Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
     tier: Annotated[int, Meta(ge=0, le=1)] = 0
 
 
@@ -48,7 +48,7 @@ def uploads(request: HttpRequest, snapshot: str) -> JsonResponse:
     def issue(token: AgentToken, raw: bytes) -> Sequence[SignedObject]:
         wish = msgspec.json.decode(raw, type=UploadsBody)
         return issue_uploads(
-            token, snapshot, [Announced(o.kind, o.tier, o.size, o.sha256) for o in wish.objects]
+            token, snapshot, [Announced(o.kind, o.tier, o.size, o.crc32) for o in wish.objects]
         )
 
     return _answer(request, issue)

@@ -66,7 +66,7 @@ class Snapshot(models.Model):
 
 
 class Pack(models.Model):
-    """One immutable stored object. ``key`` is random and ours; ``sha256`` and ``size`` are what the box announced.
+    """One immutable stored object. ``key`` is random and ours; ``crc32`` and ``size`` are what the box announced.
 
     ``verified_at`` is when the control plane last found its bytes right, by reading them back or by the checksum the
     store made of what it received. ``decoded_at`` is when all of it was decoded; ``proof`` is a hash of what the
@@ -80,7 +80,7 @@ class Pack(models.Model):
     kind = models.CharField(max_length=16, choices=[("pack", "pack"), ("manifest", "manifest")])
     tier = models.PositiveSmallIntegerField(default=0)
     size = models.BigIntegerField()
-    sha256 = models.CharField(max_length=64)
+    crc32 = models.CharField(max_length=8)
     created_at = models.DateTimeField()
     verified_at = models.DateTimeField(null=True, blank=True)
     decoded_at = models.DateTimeField(null=True, blank=True)

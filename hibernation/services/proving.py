@@ -84,14 +84,14 @@ class Prover:
 
     def rows(self) -> dict[str, Pack]:
         """The row of every pack the manifest names: nothing that we did not issue for this instance counts."""
-        told = {pack.key: (pack.size, pack.sha256) for pack in self.examiner.manifest.packs}
+        told = {pack.key: (pack.size, pack.crc32) for pack in self.examiner.manifest.packs}
         own = Pack.objects.filter(instance=self.snapshot.instance_id, kind="pack", condemned_at__isnull=True)
         packs = {pack.key: pack for pack in own.filter(key__in=told)}
         for key, facts in told.items():
             if key not in packs:
                 raise SnapshotUnproven(f"the manifest names {key}, which this instance does not have")
-            if (packs[key].size, packs[key].sha256) != facts:
-                raise SnapshotUnproven(f"pack {key}: the manifest and our record differ in size or sha256")
+            if (packs[key].size, packs[key].crc32) != facts:
+                raise SnapshotUnproven(f"pack {key}: the manifest and our record differ in size or crc32")
         return packs
 
     def look(self) -> tuple[Fault, ...]:
@@ -185,7 +185,6 @@ def _check_manifest_issued(snapshot: Snapshot) -> None:
         kind="manifest",
         key=snapshot.manifest_key,
         size=snapshot.manifest_size,
-        sha256=snapshot.manifest_sha256,
     )
     if not issued.exists():
         raise SnapshotUnproven(f"manifest {snapshot.manifest_key} was never issued to this instance")

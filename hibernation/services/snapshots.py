@@ -39,12 +39,12 @@ class OperationCancelled(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """An object the box wants to store: its kind, tier, size in bytes and SHA-256 in hex."""
+    """An object the box wants to store: its kind, tier, size in bytes and CRC-32 in hex."""
 
     kind: str
     tier: int
     size: int
-    sha256: str
+    crc32: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class SignedObject:
 
 
 def issue_uploads(token: AgentToken, snapshot_name: str, objects: Sequence[Announced]) -> list[SignedObject]:
-    """A fresh random key and a signed, expiring, size- and hash-bound URL for each object.
+    """A fresh random key and a signed, expiring, size- and checksum-bound URL for each object.
 
     Only for the snapshot that a running, uncancelled operation of this very machine is writing, and only as many
     as a workspace can need: ``TooManyObjects``.
@@ -62,7 +62,7 @@ def issue_uploads(token: AgentToken, snapshot_name: str, objects: Sequence[Annou
     packs = _reserve(token, snapshot_name, objects)
     store, lifetime = get_store(), settings.DUMONT_STORE_URL_TTL
     return [
-        SignedObject(p.key, store.sign_put(p.key, size=p.size, sha256=p.sha256, expires_in=lifetime))
+        SignedObject(p.key, store.sign_put(p.key, size=p.size, crc32=p.crc32, expires_in=lifetime))
         for p in packs
     ]
 
@@ -94,7 +94,7 @@ def _pack(instance: Instance | None, announced: Announced, now: datetime) -> Pac
         kind=announced.kind,
         tier=announced.tier,
         size=announced.size,
-        sha256=announced.sha256,
+        crc32=announced.crc32,
         created_at=now,
     )
 

@@ -18,7 +18,7 @@ _REGION = (
 _CLOCK = "This machine's clock is wrong: run NTP. Signatures hold for 15 minutes around the store's time."
 _BUSY = "The store is overloaded or being repaired. Try again; if it lasts, ask the provider."
 _BUCKET = "This key has no such bucket: create it, or correct DUMONT_S3_BUCKET, _ENDPOINT or _PATH_STYLE."
-_CHECKSUM = "The provider does not know SHA-256 checksums (B2 does not): set DUMONT_S3_CHECKSUM=none."
+_CHECKSUM = "The provider does not know CRC-32 checksums (B2 does not): set DUMONT_S3_CHECKSUM=none."
 _ONCE = "The provider has no conditional writes (B2 has none): set DUMONT_S3_WRITE_ONCE=0."
 
 _BY_REASON = {

@@ -5,7 +5,6 @@ It writes a few small objects of its own, never touches others, and removes its 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from datetime import timedelta
 
 import urllib3
 
+from agents.snapshot.checksum import crc32_of
 from hibernation.domain.errors import StoreError
 from hibernation.snapshots.advice import advise
 from hibernation.snapshots.store import SignedRequest, Store
@@ -63,7 +63,7 @@ def _try(trial: Trial, what: str, permission: str, check: Callable[[Trial], str]
 
 def _off(trial: Trial, check: Callable[[Trial], str]) -> str:
     """Why this check would say nothing."""
-    if check is _refuse_bytes and not trial.store.promises.sha256:
+    if check is _refuse_bytes and not trial.store.promises.crc32:
         return "not promised: DUMONT_S3_CHECKSUM=none"
     if check is _refuse_again and not trial.store.promises.once:
         return "not promised: DUMONT_S3_WRITE_ONCE=0"
@@ -102,7 +102,7 @@ def _refuse_bytes(trial: Trial) -> str:
     return trial.must_refuse(
         trial.sign("bytes", trial.data),
         bytes(len(trial.data)),
-        "The store takes the SHA-256 and does not check it: set DUMONT_S3_CHECKSUM=none, so that nobody relies on it.",
+        "The store takes the CRC-32 and does not check it: set DUMONT_S3_CHECKSUM=none, so that nobody relies on it.",
     )
 
 
@@ -128,9 +128,9 @@ def _head(trial: Trial) -> str:
     info = trial.store.head(trial.main)
     if info is None:
         raise Wrong("what was just written is not there")
-    if info.size != len(trial.data) or info.sha256 not in (None, hashlib.sha256(trial.data).hexdigest()):
-        raise Wrong(f"it is said to have {info.size} bytes, SHA-256 {info.sha256}")
-    return "size" if info.sha256 is None else "size and SHA-256"
+    if info.size != len(trial.data) or info.crc32 not in (None, crc32_of([trial.data])):
+        raise Wrong(f"it is said to have {info.size} bytes, CRC-32 {info.crc32}")
+    return "size" if info.crc32 is None else "size and CRC-32"
 
 
 def _read(trial: Trial) -> str:

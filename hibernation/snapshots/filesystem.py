@@ -15,10 +15,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import urlencode
 
+from agents.snapshot.checksum import crc32_of
 from hibernation.domain.errors import StoreError
 from hibernation.snapshots.store import (
     ObjectInfo,
@@ -57,7 +59,7 @@ class Readable(Protocol):
 class FilesystemStore:
     """Objects are files below ``root``; ``secret`` signs the URLs below ``base_url``. ``now`` is Unix seconds."""
 
-    promises = Promises(sha256=True, once=True)
+    promises = Promises(crc32=True, once=True)
 
     def __init__(
         self, root: Path, base_url: str, secret: bytes, *, now: Callable[[], float] = time.time
@@ -69,9 +71,9 @@ class FilesystemStore:
         self._secret = secret
         self._now = now
 
-    def sign_put(self, key: str, *, size: int, sha256: str, expires_in: timedelta) -> SignedRequest:
-        check_content(size, sha256)
-        return self._sign("PUT", key, {"size": str(size), "sha256": sha256}, expires_in)
+    def sign_put(self, key: str, *, size: int, crc32: str, expires_in: timedelta) -> SignedRequest:
+        check_content(size, crc32)
+        return self._sign("PUT", key, {"size": str(size), "crc32": crc32}, expires_in)
 
     def settle(self, key: str) -> None:
         check_key(key)
@@ -120,7 +122,7 @@ class FilesystemStore:
     def receive(
         self, method: str, key: str, query: Mapping[str, str], stream: Readable, length: int | None
     ) -> None:
-        """Store a signed PUT's body. On return the bytes are on disk, under their key, and are the signed ones.
+        """Store a signed PUT's body. On return they are on disk under their key, with the signed length and CRC-32.
 
         Repeatable with the same bytes; other bytes for an existing key are refused. Raises ``StoreRefused``.
         """
@@ -133,7 +135,7 @@ class FilesystemStore:
                 413 if length > size else 400, f"{size} bytes were signed, {length} are offered"
             )
         try:
-            self._store(self._path(key), stream, size, query["sha256"])
+            self._store(self._path(key), stream, size, query["crc32"])
         except OSError as error:
             if error.errno in _FULL:
                 raise StoreRefused(507, "the store's disk is full") from error
@@ -173,7 +175,7 @@ class FilesystemStore:
         return SignedRequest(f"{self._base_url}/api/store/{key}?{urlencode(query)}", {})
 
     def _signature(self, method: str, key: str, query: Mapping[str, str]) -> str:
-        facts = [method, key, *(query.get(name, "") for name in ("expires", "size", "sha256"))]
+        facts = [method, key, *(query.get(name, "") for name in ("expires", "size", "crc32"))]
         return hmac.new(self._secret, "\n".join(facts).encode(errors="replace"), hashlib.sha256).hexdigest()
 
     def _check_signature(self, method: str, key: str, query: Mapping[str, str]) -> None:
@@ -184,7 +186,7 @@ class FilesystemStore:
         if int(query["expires"]) < self._now():
             raise StoreRefused(403, "the URL has expired")
 
-    def _store(self, path: Path, stream: Readable, size: int, sha256: str) -> None:
+    def _store(self, path: Path, stream: Readable, size: int, crc32: str) -> None:
         """Temporary file, fsync, link: the key appears with all its bytes or not at all, and only once."""
         incoming = self._root / _INCOMING
         self._make_dirs(incoming)
@@ -194,14 +196,14 @@ class FilesystemStore:
         temp = incoming / secrets.token_hex(16)
         try:
             with open(temp, "xb", opener=_private) as file:
-                _copy(stream, file, size, sha256)
+                _copy(stream, file, size, crc32)
                 file.flush()
                 os.fsync(file.fileno())
             self._make_dirs(path.parent)
             try:
                 os.link(temp, path)
             except FileExistsError:
-                self._check_same(path, size, sha256)
+                self._check_same(path, size, crc32)
             _sync_dir(path.parent)
         finally:
             temp.unlink(missing_ok=True)
@@ -213,9 +215,9 @@ class FilesystemStore:
                 if temp.stat().st_mtime < self._now() - _LEFTOVER_SECONDS:
                     temp.unlink()
 
-    def _check_same(self, path: Path, size: int, sha256: str) -> None:
+    def _check_same(self, path: Path, size: int, crc32: str) -> None:
         with path.open("rb") as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+            same = crc32_of(iter(partial(file.read, _BLOCK), b"")) == crc32
         if not same or path.stat().st_size != size:
             raise StoreRefused(409, "the key is taken by other bytes")
 
@@ -253,17 +255,19 @@ class FileBody:
         self._file.close()
 
 
-def _copy(stream: Readable, file: BinaryIO, size: int, sha256: str) -> None:
-    digest, left = hashlib.sha256(), size
+def _copy(stream: Readable, file: BinaryIO, size: int, crc32: str) -> None:
+    if crc32_of(_copied(stream, file, size)) != crc32:
+        raise StoreRefused(400, "the body is not the one that was signed (crc32)")
+
+
+def _copied(stream: Readable, file: BinaryIO, left: int) -> Iterator[bytes]:
     while left:
         block = stream.read(min(_BLOCK, left))
         if not block:
             raise StoreRefused(400, f"the body ended {left} bytes early")
-        digest.update(block)
         file.write(block)
         left -= len(block)
-    if digest.hexdigest() != sha256:
-        raise StoreRefused(400, "the body is not the one that was signed (sha256)")
+        yield block
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def _s3() -> Store:
             secret_access_key=settings.DUMONT_S3_SECRET_ACCESS_KEY,
             prefix=settings.DUMONT_S3_PREFIX,
             path_style=settings.DUMONT_S3_PATH_STYLE,
-            sha256=settings.DUMONT_S3_CHECKSUM == "sha256",
+            crc32=settings.DUMONT_S3_CHECKSUM == "crc32",
             write_once=settings.DUMONT_S3_WRITE_ONCE,
         )
     )

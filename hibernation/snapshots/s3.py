@@ -1,7 +1,7 @@
 """A store in an S3 bucket (R2, AWS, B2, MinIO), read with the bucket's key; machines talk to it through presigned URLs.
 
 Nothing is written with the key itself: every object arrives through a URL that binds its length and, where the
-provider can, its SHA-256 and that it is the first under its key.
+provider can, its CRC-32 and that it is the first under its key.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class S3Config:
     endpoint: str = ""
     prefix: str = ""
     path_style: bool = False
-    sha256: bool = True
+    crc32: bool = True
     write_once: bool = True
 
 
@@ -77,21 +77,21 @@ class S3Store:
     def __init__(self, config: S3Config) -> None:
         self._bucket = config.bucket
         self._prefix = f"{check_key(config.prefix.strip('/'))}/" if config.prefix else ""
-        self.promises = Promises(sha256=config.sha256, once=config.write_once)
+        self.promises = Promises(crc32=config.crc32, once=config.write_once)
         try:
             self._client = _client(config)
         except (BotoCoreError, ValueError) as error:
             raise S3Failure(type(error).__name__, f"the S3 settings make no sense: {error}") from error
 
-    def sign_put(self, key: str, *, size: int, sha256: str, expires_in: timedelta) -> SignedRequest:
-        check_content(size, sha256)
+    def sign_put(self, key: str, *, size: int, crc32: str, expires_in: timedelta) -> SignedRequest:
+        check_content(size, crc32)
         bound = {}
-        if self.promises.sha256:
-            bound["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+        if self.promises.crc32:
+            bound["ChecksumCRC32"] = base64.b64encode(bytes.fromhex(crc32)).decode()
         if self.promises.once:
             bound["IfNoneMatch"] = "*"
         url = self._sign("put_object", self._arrival(key), {"ContentLength": size, **bound}, expires_in)
-        names = {"ChecksumSHA256": "x-amz-checksum-sha256", "IfNoneMatch": "If-None-Match"}
+        names = {"ChecksumCRC32": "x-amz-checksum-crc32", "IfNoneMatch": "If-None-Match"}
         return SignedRequest(url, {names[name]: value for name, value in bound.items()})
 
     def settle(self, key: str) -> None:
@@ -115,7 +115,7 @@ class S3Store:
                 # A provider without checksums refuses the very question.
                 found = (
                     self._client.head_object(Bucket=self._bucket, Key=name, ChecksumMode="ENABLED")
-                    if self.promises.sha256
+                    if self.promises.crc32
                     else self._client.head_object(Bucket=self._bucket, Key=name)
                 )
         except S3Failure as failure:
@@ -234,15 +234,15 @@ def _client(config: S3Config) -> S3Client:
 
 
 def _attested(found: HeadObjectOutputTypeDef) -> str | None:
-    """The SHA-256 of the whole object, in hex. A multipart upload's is no such hash."""
-    told = found.get("ChecksumSHA256")
+    """The CRC-32 of the whole object, in hex. A multipart upload's may be one of other checksums."""
+    told = found.get("ChecksumCRC32")
     if not told or found.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
         return None
     try:
         digest = base64.b64decode(told, validate=True)
     except binascii.Error:
         return None
-    return digest.hex() if len(digest) == 32 else None
+    return digest.hex() if len(digest) == 4 else None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from hibernation.domain.errors import StoreError
 MAX_OBJECT = 1 << 30
 """Bytes. A pack is some 32 MiB, so that one PUT stores it whole; no store needs multipart uploads."""
 
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_CRC32 = re.compile(r"[0-9a-f]{8}\Z")
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*\Z")
 
 
@@ -39,22 +39,22 @@ class SignedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """A stored object; ``sha256`` (hex) where the store keeps one of what it received.
+    """A stored object; ``crc32`` (hex) where the store keeps one of what it received.
 
     ``stored_at``, by the store's clock, is what ``list`` tells.
     """
 
     key: str
     size: int
-    sha256: str | None
+    crc32: str | None
     stored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """What binds a signed PUT besides its key, length and expiry: its bytes, and that nothing is there yet."""
+    """What binds a signed PUT besides its key, length and expiry: its CRC-32, and that nothing is there yet."""
 
-    sha256: bool
+    crc32: bool
     once: bool
 
 
@@ -64,8 +64,8 @@ class Store(Protocol):
     @property
     def promises(self) -> Promises: ...
 
-    def sign_put(self, key: str, *, size: int, sha256: str, expires_in: timedelta) -> SignedRequest:
-        """Permission to store exactly these bytes under ``key``, and nothing else, as far as ``promises`` goes.
+    def sign_put(self, key: str, *, size: int, crc32: str, expires_in: timedelta) -> SignedRequest:
+        """Permission to store bytes of this size and CRC-32 (8 hex digits) under ``key``, as far as ``promises`` goes.
 
         Its holder sends the body's Content-Length himself, besides the given headers.
         """
@@ -106,12 +106,12 @@ def check_key(key: str) -> str:
     return key
 
 
-def check_content(size: int, sha256: str) -> None:
-    """That these can be an object's length and SHA-256 (hex)."""
+def check_content(size: int, crc32: str) -> None:
+    """That these can be an object's length and CRC-32 (hex)."""
     if not 0 <= size <= MAX_OBJECT:
         raise StoreError(f"{size} bytes is no size for an object")
-    if not _SHA256.match(sha256):
-        raise StoreError(f"{sha256!r} is not a SHA-256 in hex")
+    if not _CRC32.match(crc32):
+        raise StoreError(f"{crc32!r} is not a CRC-32 in hex")
 
 
 def check_range(start: int, size: int) -> None:

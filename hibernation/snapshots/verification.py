@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from agents.snapshot.checksum import crc32_of
 from agents.snapshot.chunk import unpack_chunk
 from agents.snapshot.cipher import Keys
 from agents.snapshot.errors import SnapshotError
@@ -91,19 +92,19 @@ class Examiner:
         with ThreadPoolExecutor(_LOOKERS, "look") as threads:
             infos = list(threads.map(lambda pack: self._store.head(pack.key), packs))
         faults = [_fault(pack, info) for pack, info in zip(packs, infos, strict=True)]
-        attested = (info.key for info in infos if info is not None and info.sha256 is not None)
+        attested = (info.key for info in infos if info is not None and info.crc32 is not None)
         bad = tuple(fault for fault in faults if fault is not None)
         return Look(frozenset(attested) - {fault.key for fault in bad}, bad)
 
     def prove(self, key: str, *, decode: bool) -> None:
-        """Read one pack back whole and hash it; with ``decode`` also decode and check each chunk and small file."""
+        """Read one pack back whole and sum it up; with ``decode`` also decode and check each chunk and small file."""
         number = self._numbers.get(key)
         if number is None:
             raise SnapshotUnproven(f"pack {key} is not in the manifest")
         pack = self.manifest.packs[number]
         stored = read_exactly(self._store, key, pack.size, what="pack")
-        if hashlib.sha256(stored).hexdigest() != pack.sha256:
-            raise SnapshotUnproven(f"pack {key}: the stored bytes are not the frozen ones (sha256)")
+        if crc32_of([stored]) != pack.crc32:
+            raise SnapshotUnproven(f"pack {key}: the stored bytes are not the frozen ones (crc32)")
         if decode:
             self._decode(number, stored)
 
@@ -150,7 +151,7 @@ class Examiner:
 
 def pack_claims(manifest: Manifest) -> dict[str, str]:
     """What the manifest says of each pack's content, as a SHA-256: a proof holds for these claims and no others."""
-    hashes = [hashlib.sha256(pack.sha256.encode()) for pack in manifest.packs]
+    hashes = [hashlib.sha256(pack.crc32.encode()) for pack in manifest.packs]
     for number, chunk in enumerate(manifest.chunks):
         said = hashes[chunk.pack]
         said.update(f"{chunk.offset},{chunk.stored},{chunk.codec},{chunk.length},{chunk.id};".encode())
@@ -178,8 +179,8 @@ def _fault(pack: PackRow, info: ObjectInfo | None) -> Fault | None:
         return Fault(pack.key, f"pack {pack.key} is missing from the store")
     if info.size != pack.size:
         return Fault(pack.key, f"pack {pack.key} has {info.size} bytes, {pack.size} were frozen")
-    if info.sha256 is not None and info.sha256 != pack.sha256:
-        return Fault(pack.key, f"pack {pack.key}: the store received other bytes (sha256)")
+    if info.crc32 is not None and info.crc32 != pack.crc32:
+        return Fault(pack.key, f"pack {pack.key}: the store received other bytes (crc32)")
     return None
 
 

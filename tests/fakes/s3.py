@@ -9,6 +9,7 @@ import base64
 import hashlib
 import re
 import threading
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ _REFUSED_BY_B2 = re.compile(r"x-amz-checksum-|x-amz-sdk-checksum-")
 
 @dataclass(frozen=True)
 class Stored:
-    """``digest``: the SHA-256 in base64 that came with the bytes, if one did."""
+    """``digest``: the CRC-32 in base64 that came with the bytes, if one did."""
 
     data: bytes
     digest: str | None = None
@@ -60,8 +61,7 @@ class Bucket:
 
     def replace(self, key: str, data: bytes) -> None:
         """As if other bytes had arrived: what is attested is true of them."""
-        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
-        self.objects[key] = Stored(data, digest if self.objects[key].digest else None)
+        self.objects[key] = Stored(data, s3_crc32(data) if self.objects[key].digest else None)
 
     def key_of(self, url: str) -> str:
         return unquote(urlsplit(url).path).removeprefix("/").partition("/")[2]
@@ -134,11 +134,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._copy(unquote(self.headers["x-amz-copy-source"]))
         if self.headers.get("Content-Length") is None:
             raise Refused(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-        digest = base64.b64encode(hashlib.sha256(self.body).digest()).decode()
-        claimed = self.headers.get("x-amz-checksum-sha256")
+        claimed = self.headers.get("x-amz-checksum-crc32")
         if not bucket.deaf:
-            if claimed is not None and claimed != digest:
-                raise Refused(400, "BadDigest", "The SHA256 you specified did not match what we received.")
+            if claimed is not None and claimed != s3_crc32(self.body):
+                raise Refused(
+                    400, "BadDigest", "The CRC32 you specified did not match the calculated checksum."
+                )
             if self.headers.get("If-None-Match") == "*" and key in bucket.objects:
                 raise Refused(412, "PreconditionFailed", "At least one of the pre-conditions did not hold")
         bucket.objects[key] = Stored(self.body, claimed)
@@ -161,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = stored.data
         headers = {"Accept-Ranges": "bytes"}
         if stored.digest and self.headers.get("x-amz-checksum-mode") == "ENABLED":
-            headers |= {"x-amz-checksum-sha256": stored.digest, "x-amz-checksum-type": "FULL_OBJECT"}
+            headers |= {"x-amz-checksum-crc32": stored.digest, "x-amz-checksum-type": "FULL_OBJECT"}
         if self.fault == "wrong bytes":
             data = bytes(255 - byte for byte in data)
         span = self.headers.get("Range")
@@ -225,6 +226,11 @@ def _row(name: str, stored: Stored) -> str:
         f"<Contents><Key>{quote(name)}</Key><Size>{len(stored.data)}</Size>"
         f"<LastModified>{stored.at:%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
     )
+
+
+def s3_crc32(data: bytes) -> str:
+    """As S3 writes it: the number's four bytes, the highest first, in base64."""
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
 
 
 class _Server(ThreadingHTTPServer):

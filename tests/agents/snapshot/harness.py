@@ -28,6 +28,8 @@ from hibernation.snapshots.manifest import read_manifest
 
 KEYS = Keys(bytes(range(32)), bytes(range(32, 64)))
 TOKEN = "agent-token"
+# As the checksum sees it: the lowest bit of the first byte first.
+_CRC_POLYNOMIAL = 0x1_DB71_0641
 
 
 @dataclass
@@ -72,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         key = f"test/{wanted['kind']}-{secrets.token_hex(8)}"
         cloud = self.cloud
         signed = cloud.store.sign_put(
-            key, size=wanted["size"], sha256=wanted["sha256"], expires_in=cloud.expires
+            key, size=wanted["size"], crc32=wanted["crc32"], expires_in=cloud.expires
         )
         return {"key": key, "url": signed.url, "headers": signed.headers}
 
@@ -213,6 +215,11 @@ class Box:
             "control_url": self.cloud.url,
             "token_file": str(self.home / "token"),
         }
+
+
+def same_crc(five: bytes) -> bytes:
+    """Five other bytes that, in the place of these, leave the CRC-32 of the whole as it was."""
+    return (int.from_bytes(five, "little") ^ _CRC_POLYNOMIAL).to_bytes(5, "little")
 
 
 def picture(root: Path) -> dict[bytes, tuple[Any, ...]]:

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agents.snapshot import thaw
+from agents.snapshot.checksum import crc32_of
 from agents.snapshot.cipher import MANIFEST
 from agents.snapshot.codec import unzstd
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import MAX_MANIFEST, ChunkRow
 from agents.snapshot.manifest import compress_manifest, seal_manifest
 from agents.snapshot.spec import parse_spec
-from tests.agents.snapshot.harness import KEYS, Box, Cloud, picture
+from tests.agents.snapshot.harness import KEYS, Box, Cloud, picture, same_crc
 
 MIB = 1 << 20
 Document = dict[str, Any]
@@ -183,6 +184,8 @@ BAD_TABLES: dict[str, tuple[Callable[[Document], Any], str]] = {
     "a file that is not covered": (put("files", 0, 5, 1 << 40), "its chunks cover"),
     "a digest that is none": (put("chunks", 0, 0, "z" * 64), "is no digest"),
     "a short digest": (put("chunks", 0, 0, "ab"), "too short"),
+    "a checksum that is none": (put("packs", 0, 2, "z" * 8), "is no digest"),
+    "a short checksum": (put("packs", 0, 2, "ab"), "too short"),
     "a codec of tomorrow": (put("chunks", 0, 5, 99), "unknown codec"),
     "a chunk of a gigabyte": (put("chunks", 0, 4, 1 << 30), "8388608"),
     "a chunk outside its pack": (put("chunks", 0, 2, 40 * MIB), "lies outside pack"),
@@ -285,6 +288,16 @@ def test_a_flipped_byte_in_any_chunk_is_noticed(
         flip(path, chunk.offset + chunk.stored // 2)
         for name, fact in picture(target.workspace).items():
             assert fact[0] != "file" or name.startswith(b".dumont-thaw") or fact == whole[name]
+
+
+def test_a_pack_forged_to_its_own_crc_is_noticed(other: Box, cloud: Cloud, frozen: dict[str, Any]) -> None:
+    """The checksum is one against accident: whoever wants to can keep it. What is sealed cannot be forged."""
+    path, chunk = next(pair for pair in chunks_of(cloud, frozen) if pair[1].length == 2 * MIB)
+    before = path.read_bytes()
+    replace_bytes(path, chunk.offset + 100, same_crc(before[chunk.offset + 100 :][:5]))
+    assert before != path.read_bytes()
+    assert crc32_of([path.read_bytes()]) == crc32_of([before])
+    assert "does not decrypt" in refused(other, frozen)
 
 
 def replace_bytes(path: Path, at: int, data: bytes) -> None:

@@ -14,6 +14,7 @@ from agents.snapshot.manifest import check_refs, parse_manifest, unpack_manifest
 
 KEYS = Keys(bytes(32), None)
 DIGEST = "ab" * 32
+CRC32 = "1234abcd"
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "snapshot": "s",
         "parent": None,
         "created_at": "2026-01-01T00:00:00.000Z",
-        "packs": [["p/1", 100, DIGEST, 0]],
+        "packs": [["p/1", 100, CRC32, 0]],
         "chunks": [[DIGEST, 0, 0, 50, 80, 1]],
         "files": [file("a")],
         "dirs": [["", 0o755, 0, 0, 1, {}], ["d", 0o755, 0, 0, 1, {}]],
@@ -93,8 +94,12 @@ def test_a_path_that_leaves_the_workspace_is_refused(path: str) -> None:
         {"chunks": [[DIGEST, 1, 0, 50, 80, 1]]},
         {"chunks": [[DIGEST, 0, 0, 50, 2**40, 1]]},
         {"chunks": [[DIGEST, 0, 0, 50, 80, 9]]},
-        {"packs": [["p/1", 2**40, DIGEST, 0]]},
-        {"packs": [[7, 100, DIGEST, 0]]},
+        {"packs": [["p/1", 2**40, CRC32, 0]]},
+        {"packs": [[7, 100, CRC32, 0]]},
+        {"packs": [["p/1", 100, DIGEST, 0]]},
+        {"packs": [["p/1", 100, CRC32[1:], 0]]},
+        {"packs": [["p/1", 100, CRC32.upper(), 0]]},
+        {"packs": [["p/1", 100, 0x1234ABCD, 0]]},
         {"dirs": None},
         {"symlinks": [["l", "", 0, 0, 1]]},
         {"snapshot": 7},

@@ -84,7 +84,7 @@ def test_a_table_of_names_that_are_not_text_is_accepted() -> None:
 
 
 def known() -> Known:
-    packs = [Pack(0, "p0", 100, "a" * 64), Pack(1, "p1", 100, "b" * 64)]
+    packs = [Pack(0, "p0", 100, "a" * 8), Pack(1, "p1", 100, "b" * 8)]
     chunks = [Chunk(f"{n:064x}", 50, 0, 50, 50 * (n % 2), packs[n // 2]) for n in range(4)]
     return Known(packs, chunks)
 
@@ -109,7 +109,7 @@ def test_chunks_and_packs_that_nobody_uses_any_more_go() -> None:
 
 def test_fresh_files_share_known_chunks_and_twins_become_one() -> None:
     before = known()
-    twin = Chunk(f"{1:064x}", 50, 0, 50, 0, Pack(0, "p9", 50, "c" * 64))
+    twin = Chunk(f"{1:064x}", 50, 0, 50, 0, Pack(0, "p9", 50, "c" * 8))
     fresh = [
         FrozenFile(path, 0o644, 0, 0, 1, 50, "", ((chunk, 0, 50),), {}, 7, 8)
         for path, chunk in (("a", twin), ("z", before.chunks[3]))

@@ -126,14 +126,14 @@ def test_an_upload_ends_under_the_key_that_is_stored(
     transfer: Transfer, handler: type[Handler], script: list[Answer], key: str
 ) -> None:
     handler.script[:] = script
-    assert transfer.upload("pack", 1, [BODY], len(BODY), "0" * 64) == key
+    assert transfer.upload("pack", 1, [BODY], len(BODY), "0" * 8) == key
     assert handler.script == []
 
 
 def test_an_upload_that_nothing_helps_is_named(transfer: Transfer, handler: type[Handler]) -> None:
     handler.script[:] = [hang_up, status(503), status(403), status(507)]
     with pytest.raises(SnapshotError, match="HTTP 507") as failure:
-        transfer.upload("pack", 1, [BODY], len(BODY), "0" * 64)
+        transfer.upload("pack", 1, [BODY], len(BODY), "0" * 8)
     assert failure.value.code == "upload_failed"
 
 
@@ -166,7 +166,7 @@ def test_a_cap_slows_both_directions_together(handler: type[Handler], tmp_path: 
     handler.script[:] = [status(200), whole]
     began = time.monotonic()
     try:
-        capped.upload("pack", 1, [BODY], len(BODY), "0" * 64)
+        capped.upload("pack", 1, [BODY], len(BODY), "0" * 8)
         fetch(capped)
     finally:
         capped.close()

@@ -31,12 +31,12 @@ class FolderTransfer:
     stored: list[dict[str, Any]] = field(default_factory=list)
     moved: int = 0
 
-    def upload(self, kind: str, tier: int, parts: Sequence[bytes], size: int, sha256: str) -> str:
+    def upload(self, kind: str, tier: int, parts: Sequence[bytes], size: int, crc32: str) -> str:
         key = f"{self.instance_id}/{kind}s/{secrets.token_hex(16)}"
         path = self.root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"".join(parts))
-        self.stored.append({"key": key, "kind": kind, "tier": tier, "size": size, "sha256": sha256})
+        self.stored.append({"key": key, "kind": kind, "tier": tier, "size": size, "crc32": crc32})
         return key
 
     def expect(self, keys: Sequence[str]) -> None:

@@ -281,7 +281,7 @@ def test_other_bytes_are_refused_unread_where_the_store_attests(world: World, bu
     operation = world.run(world.hibernate(awake(world)), until="verify")
     for key in sent(bucket):
         bucket.replace(key, bytes(len(bucket.objects[key].data)))
-    refused(world, operation, "the store received other bytes (sha256)")
+    refused(world, operation, "the store received other bytes (crc32)")
     assert read(bucket) == set()
 
 
@@ -289,7 +289,7 @@ def test_other_bytes_are_read_and_refused_where_it_does_not(world: World, b2: Bu
     operation = world.run(world.hibernate(awake(world)), until="verify")
     for key in sent(b2):
         b2.replace(key, bytes(len(b2.objects[key].data)))
-    refused(world, operation, "the stored bytes are not the frozen ones (sha256)")
+    refused(world, operation, "the stored bytes are not the frozen ones (crc32)")
 
 
 def test_there_and_back_where_the_store_promises_nothing(world: World, b2: Bucket) -> None:

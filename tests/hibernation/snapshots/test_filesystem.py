@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import stat
@@ -14,13 +13,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from agents.snapshot.checksum import crc32_of
 from hibernation.domain.errors import StoreError
 from hibernation.snapshots import filesystem
 from hibernation.snapshots.filesystem import FilesystemStore, StoreRefused
 from hibernation.snapshots.store import ObjectInfo, ObjectMissing, SignedRequest
 
 DATA = b"packed chunks" * 1000
-SHA256 = hashlib.sha256(DATA).hexdigest()
+CRC32 = crc32_of([DATA])
 KEY = "i/7/pack-1"
 MINUTE = timedelta(minutes=1)
 
@@ -47,8 +47,7 @@ def query(signed: SignedRequest) -> dict[str, str]:
 
 
 def put(store: FilesystemStore, key: str = KEY, data: bytes = DATA) -> None:
-    digest = hashlib.sha256(data).hexdigest()
-    signed = store.sign_put(key, size=len(data), sha256=digest, expires_in=MINUTE)
+    signed = store.sign_put(key, size=len(data), crc32=crc32_of([data]), expires_in=MINUTE)
     store.receive("PUT", key, query(signed), io.BytesIO(data), len(data))
 
 
@@ -81,15 +80,15 @@ def test_a_signed_put_is_stored_privately_and_served(store: FilesystemStore) -> 
 
 
 def test_the_url_names_the_object_and_its_limits(store: FilesystemStore) -> None:
-    signed = store.sign_put(KEY, size=5, sha256=SHA256, expires_in=MINUTE)
+    signed = store.sign_put(KEY, size=5, crc32=CRC32, expires_in=MINUTE)
     assert signed.url.startswith(f"http://vps.example/api/store/{KEY}?")
-    assert query(signed).keys() == {"expires", "size", "sha256", "signature"}
+    assert query(signed).keys() == {"expires", "size", "crc32", "signature"}
     assert query(signed)["expires"] == "1000060"
 
 
-@pytest.mark.parametrize("field", ["expires", "size", "sha256", "signature"])
+@pytest.mark.parametrize("field", ["expires", "size", "crc32", "signature"])
 def test_a_changed_url_is_refused(store: FilesystemStore, field: str) -> None:
-    signed = query(store.sign_put(KEY, size=len(DATA), sha256=SHA256, expires_in=MINUTE))
+    signed = query(store.sign_put(KEY, size=len(DATA), crc32=CRC32, expires_in=MINUTE))
     for changed in (
         {**signed, field: "9" * 10},
         {k: v for k, v in signed.items() if k != field},
@@ -103,7 +102,7 @@ def test_a_changed_url_is_refused(store: FilesystemStore, field: str) -> None:
 def test_a_signature_is_for_one_key_method_and_time(store: FilesystemStore, clock: Clock) -> None:
     put(store)
     reading = query(store.sign_get(KEY, expires_in=MINUTE))
-    writing = query(store.sign_put("other", size=3, sha256=SHA256, expires_in=MINUTE))
+    writing = query(store.sign_put("other", size=3, crc32=CRC32, expires_in=MINUTE))
     assert refused(lambda: store.send("GET", "other", reading, None)) == 403
     assert refused(lambda: store.receive("PUT", KEY, reading, io.BytesIO(), 0)) == 403
     assert refused(lambda: store.send("GET", "other", writing, None)) == 403
@@ -124,7 +123,7 @@ def test_a_signature_is_for_one_key_method_and_time(store: FilesystemStore, cloc
 def test_other_bytes_than_signed_are_not_stored(
     store: FilesystemStore, body: bytes, length: int | None, status: int
 ) -> None:
-    signed = query(store.sign_put(KEY, size=len(DATA), sha256=SHA256, expires_in=MINUTE))
+    signed = query(store.sign_put(KEY, size=len(DATA), crc32=CRC32, expires_in=MINUTE))
     assert refused(lambda: store.receive("PUT", KEY, signed, io.BytesIO(body), length)) == status
     assert stored_files(store) == []
     assert store.head(KEY) is None
@@ -215,7 +214,7 @@ def test_a_weak_secret_and_an_absurd_size_are_refused(store: FilesystemStore, tm
     with pytest.raises(StoreError):
         FilesystemStore(tmp_path, "http://x", b"short")
     with pytest.raises(StoreError):
-        store.sign_put(KEY, size=1 << 40, sha256=SHA256, expires_in=MINUTE)
+        store.sign_put(KEY, size=1 << 40, crc32=CRC32, expires_in=MINUTE)
 
 
 def test_what_a_killed_process_left_is_removed_after_a_day(

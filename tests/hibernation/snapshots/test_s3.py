@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from agents.snapshot.checksum import crc32_of
 from hibernation.domain.errors import StoreError
 from hibernation.snapshots.s3 import S3Config, S3Failure, S3Store
 from hibernation.snapshots.store import ObjectInfo
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.network
 
 MINUTE = timedelta(minutes=1)
 DATA = b"0123456789" * 1000
-SHA256 = hashlib.sha256(DATA).hexdigest()
+CRC32 = crc32_of([DATA])
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +64,16 @@ def everything(store: S3Store) -> list[Callable[[], object]]:
 
 
 def test_a_signed_put_binds_length_bytes_and_being_the_first(store: S3Store) -> None:
-    signed = store.sign_put("k", size=len(DATA), sha256=SHA256, expires_in=MINUTE)
+    signed = store.sign_put("k", size=len(DATA), crc32=CRC32, expires_in=MINUTE)
     names = parse_qs(urlsplit(signed.url).query)["X-Amz-SignedHeaders"][0].split(";")
-    assert names == ["content-length", "host", "if-none-match", "x-amz-checksum-sha256"]
-    digest = base64.b64encode(bytes.fromhex(SHA256)).decode()
-    assert signed.headers == {"x-amz-checksum-sha256": digest, "If-None-Match": "*"}
+    assert names == ["content-length", "host", "if-none-match", "x-amz-checksum-crc32"]
+    digest = base64.b64encode(bytes.fromhex(CRC32)).decode()
+    assert signed.headers == {"x-amz-checksum-crc32": digest, "If-None-Match": "*"}
 
 
 def test_without_promises_only_the_length_is_bound() -> None:
-    with closing(S3Store(S3Config("b", "eu", "id", "secret", sha256=False, write_once=False))) as store:
-        signed = store.sign_put("k", size=1, sha256=SHA256, expires_in=MINUTE)
+    with closing(S3Store(S3Config("b", "eu", "id", "secret", crc32=False, write_once=False))) as store:
+        signed = store.sign_put("k", size=1, crc32=CRC32, expires_in=MINUTE)
     assert signed.headers == {}
     assert "X-Amz-SignedHeaders=content-length%3Bhost&" in signed.url
 
@@ -125,10 +125,10 @@ def test_a_prefix_that_is_no_key_is_refused() -> None:
 
 
 def test_head_tells_the_hash_that_the_bucket_attests(bucket: Bucket, store: S3Store) -> None:
-    digest = base64.b64encode(bytes.fromhex(SHA256)).decode()
+    digest = base64.b64encode(bytes.fromhex(CRC32)).decode()
     told = {"k": digest, "parts": f"{digest}-2", "odd": "AAAA"}
     bucket.objects = {key: Stored(DATA, claim) for key, claim in told.items()}
-    assert store.head("k") == ObjectInfo("k", len(DATA), SHA256)
+    assert store.head("k") == ObjectInfo("k", len(DATA), CRC32)
     assert store.head("parts") == ObjectInfo("parts", len(DATA), None)
     assert store.head("odd") == ObjectInfo("odd", len(DATA), None)
 
@@ -221,7 +221,7 @@ def test_a_body_that_is_not_read_to_its_end_frees_its_connection(bucket: Bucket,
 def test_a_provider_without_checksums_is_never_asked_for_them() -> None:
     with serve_s3(plain=True) as bucket:
         bucket.put("k", DATA)
-        plain = config_of(bucket, sha256=False, write_once=False)
+        plain = config_of(bucket, crc32=False, write_once=False)
         with closing(S3Store(plain)) as store, closing(S3Store(config_of(bucket))) as eager:
             assert store.head("k") == ObjectInfo("k", len(DATA), None)
             assert reason(lambda: eager.head("k")) == "400"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from agents.snapshot.checksum import crc32_of
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.transfer import Retry, Transfer
 from hibernation.snapshots.s3 import S3Store
@@ -18,7 +18,7 @@ from tests.fakes.s3 import Bucket, config_of, serve_s3
 pytestmark = pytest.mark.network
 
 DATA = bytes(range(256)) * 20_000
-SHA256 = hashlib.sha256(DATA).hexdigest()
+CRC32 = crc32_of([DATA])
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def transfer(bucket: Bucket, tmp_path: Path) -> Iterator[Transfer]:
 
 def upload(transfer: Transfer) -> str:
     parts = [DATA[:1_000_000], bytearray(DATA[1_000_000:])]
-    return transfer.upload("pack", 0, parts, len(DATA), SHA256)
+    return transfer.upload("pack", 0, parts, len(DATA), CRC32)
 
 
 def test_a_pack_goes_up_and_a_part_of_it_comes_back(bucket: Bucket, transfer: Transfer) -> None:
@@ -69,5 +69,5 @@ def test_what_passes_is_tried_again(bucket: Bucket, transfer: Transfer, fault: s
 
 def test_bytes_that_changed_on_the_way_are_not_stored(bucket: Bucket, transfer: Transfer) -> None:
     with pytest.raises(SnapshotError, match="BadDigest"):
-        transfer.upload("pack", 0, [DATA[::-1]], len(DATA), SHA256)
+        transfer.upload("pack", 0, [DATA[::-1]], len(DATA), CRC32)
     assert bucket.objects == {}

@@ -38,18 +38,18 @@ def test_a_good_store_passes_everything_and_is_left_empty(bucket: Bucket) -> Non
     bucket.put("somebody/else", b"x")
     findings = found(bucket, prefix="dumont")
     assert all(finding.passed for finding in findings.values())
-    assert findings["head"].detail == "size and SHA-256"
+    assert findings["head"].detail == "size and CRC-32"
     assert list(bucket.objects) == ["somebody/else"]
 
 
 def test_b2_passes_once_it_is_told_what_it_lacks() -> None:
     with serve_s3(plain=True) as bucket:
-        findings = found(bucket, sha256=False, write_once=False)
+        findings = found(bucket, crc32=False, write_once=False)
         assert failed(findings) == []
         off = [finding.what for finding in findings.values() if finding.passed is None]
         assert off == ["refuse other bytes", "refuse to overwrite"]
         assert "DUMONT_S3_CHECKSUM=none" in found(bucket)["write through a signed URL"].advice
-        assert "WRITE_ONCE=0" in found(bucket, sha256=False)["write through a signed URL"].advice
+        assert "WRITE_ONCE=0" in found(bucket, crc32=False)["write through a signed URL"].advice
 
 
 def test_a_store_that_checks_nothing_is_told_apart() -> None:

@@ -48,7 +48,7 @@ def test_the_settings_reach_the_bucket(s3_settings: Any) -> None:
     store = get_store()
     assert isinstance(store, S3Store)
     with closing(store):
-        assert store.promises == Promises(sha256=False, once=False)
+        assert store.promises == Promises(crc32=False, once=False)
         url = store.sign_get("k", expires_in=timedelta(minutes=1)).url
     assert url.startswith("https://store.example/packs/dumont/k?")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from datetime import timedelta
 from io import BytesIO
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
+from agents.snapshot.checksum import crc32_of
 from hibernation.api.store import store_object
 from hibernation.snapshots.filesystem import FilesystemStore
 from hibernation.snapshots.registry import get_store
@@ -19,7 +19,7 @@ from hibernation.snapshots.registry import get_store
 # The end of a response looks after Django's connections, whether the view used one or not.
 pytestmark = pytest.mark.django_db
 DATA = b"0123456789" * 300_000
-SHA256 = hashlib.sha256(DATA).hexdigest()
+CRC32 = crc32_of([DATA])
 MINUTE = timedelta(minutes=1)
 
 
@@ -44,7 +44,7 @@ def call(method: str, url: str, data: bytes = b"", **headers: str) -> tuple[int,
 
 
 def put(store: FilesystemStore, data: bytes = DATA) -> int:
-    return call("PUT", store.sign_put("k/1", size=len(DATA), sha256=SHA256, expires_in=MINUTE).url, data)[0]
+    return call("PUT", store.sign_put("k/1", size=len(DATA), crc32=CRC32, expires_in=MINUTE).url, data)[0]
 
 
 def test_an_object_goes_in_and_comes_out(store: FilesystemStore) -> None:
@@ -58,7 +58,7 @@ def test_an_object_goes_in_and_comes_out(store: FilesystemStore) -> None:
 
 
 def test_a_body_cut_short_stores_nothing(store: FilesystemStore) -> None:
-    signed = store.sign_put("k/1", size=len(DATA), sha256=SHA256, expires_in=MINUTE)
+    signed = store.sign_put("k/1", size=len(DATA), crc32=CRC32, expires_in=MINUTE)
     request = RequestFactory().put(signed.url, b"", content_type="application/octet-stream")
     request.META["CONTENT_LENGTH"] = str(len(DATA))
     request._stream = BytesIO(DATA[:1000])

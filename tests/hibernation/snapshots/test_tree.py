@@ -35,7 +35,7 @@ def tree(*rows: Any) -> Tree:
             snapshot="s",
             parent=None,
             created_at="now",
-            packs=[PackRow("p/1", 3, "0" * 64, 0)],
+            packs=[PackRow("p/1", 3, "0" * 8, 0)],
             chunks=[chunk],
             dirs=[folder(""), *of(DirRow)],
             skipped=[],

@@ -16,7 +16,7 @@ from hibernation.domain.errors import SnapshotUnproven, StoreError
 from hibernation.snapshots.manifest import check_manifest_complete, read_manifest
 from hibernation.snapshots.store import ObjectInfo
 from hibernation.snapshots.verification import FEW_BYTES, FEW_PACKS, Examiner, choose_to_decode, pack_claims
-from tests.agents.snapshot.harness import KEYS, Box, Cloud, serve_cloud
+from tests.agents.snapshot.harness import KEYS, Box, Cloud, same_crc, serve_cloud
 
 
 @pytest.fixture
@@ -122,17 +122,17 @@ def test_what_the_store_attests_needs_no_reading_and_what_it_denies_is_unproven(
     cloud: Cloud, examiner: Examiner, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert examiner.look().attested == frozenset()
-    told = {pack.key: pack.sha256 for pack in manifest.packs}
+    told = {pack.key: pack.crc32 for pack in manifest.packs}
     real = cloud.store.head
 
     def head(key: str) -> ObjectInfo | None:
         info = real(key)
-        return info and dataclasses.replace(info, sha256=told[key])
+        return info and dataclasses.replace(info, crc32=told[key])
 
     monkeypatch.setattr(cloud.store, "head", head)
     assert examiner.look().attested == set(told)
     bad = manifest.packs[0].key
-    told[bad] = "0" * 64
+    told[bad] = "0" * 8
     assert "received other bytes" in faults(examiner)[bad]
     assert examiner.look().attested == set(told) - {bad}
 
@@ -144,8 +144,19 @@ def test_a_flipped_bit_is_unproven(cloud: Cloud, frozen: dict[str, Any], examine
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
     ended = dict(examiner.prove_all((key, False) for key in frozen["packs_all"]))
-    assert all("sha256" in str(error) for error in ended.values())
+    assert all("crc32" in str(error) for error in ended.values())
     assert set(ended) == set(frozen["packs_all"])
+
+
+def test_a_pack_forged_to_its_own_crc_is_unproven_once_it_is_decoded(
+    cloud: Cloud, frozen: dict[str, Any], examiner: Examiner
+) -> None:
+    for key in frozen["packs_all"]:
+        path = cloud.object_path(key)
+        data = path.read_bytes()
+        path.write_bytes(data[:10] + same_crc(data[10:15]) + data[15:])
+        examiner.prove(key, decode=False)
+        assert "does not decode" in unproven(lambda k=key: examiner.prove(k, decode=True))
 
 
 def test_a_store_that_fails_says_nothing_about_the_pack(
@@ -207,6 +218,10 @@ def test_the_claims_about_a_pack_change_with_anything_said_of_its_content(manife
         manifest, chunks=[manifest.chunks[0]._replace(length=1), *manifest.chunks[1:]]
     )
     assert pack_claims(chunk) != claims
+    pack = dataclasses.replace(
+        manifest, packs=[manifest.packs[0]._replace(crc32="0" * 8), *manifest.packs[1:]]
+    )
+    assert pack_claims(pack) != claims
     files = [file._replace(hash="0" * 64) if file.hash else file for file in manifest.files]
     assert pack_claims(dataclasses.replace(manifest, files=files)) != claims
     assert pack_claims(dataclasses.replace(manifest, snapshot="another", created_at="later")) == claims
@@ -223,8 +238,8 @@ def test_an_upload_that_claimed_success_with_wrong_bytes_is_found(
     (box.workspace / "data").write_bytes(os.urandom(5000))
     real = cloud.store._store
 
-    def rot(path: Path, stream: Any, size: int, sha256: str) -> None:
-        real(path, stream, size, sha256)
+    def rot(path: Path, stream: Any, size: int, crc32: str) -> None:
+        real(path, stream, size, crc32)
         if "pack" in path.name:
             path.write_bytes(b"\0" * size)
 
