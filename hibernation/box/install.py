@@ -24,7 +24,7 @@ mkdir -p ~/.dumont/jobs && chmod 700 ~/.dumont
 sha256sum ~/.dumont/agents.pyz 2>/dev/null | cut -c1-64
 """
 _CAN_RUN = "import sys; sys.version_info >= (3, 10) or sys.exit(1)"
-_CAN_WORK = f"{_CAN_RUN}; import blake3, zstandard, pynvml"
+_CAN_WORK = f"{_CAN_RUN}; import blake3, cryptography, isal, msgspec, numpy, pathspec, zstandard, pynvml"
 _FIND_PYTHON = """\
 for python in ~/.dumont/venv/bin/python3 python3 /opt/conda/bin/python3 /usr/local/bin/python3 /usr/bin/python3 \
     python3.14 python3.13 python3.12 python3.11 python3.10; do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from hibernation.box.fence import fence, resume_writers
-from hibernation.box.install import install_agent, is_current
+from hibernation.box.install import _REQUIREMENTS, install_agent, is_current
 from hibernation.box.jobs import job_status, start_job, stop_job
 from hibernation.box.ssh import Box, Shell
 from hibernation.domain.errors import BoxError
@@ -169,6 +170,17 @@ def test_missing_packages_are_installed_by_hash_beside_the_machines_own() -> Non
     assert any("--require-hashes" in command and "-m venv" in command for command in shell.commands)
     assert shell.files["~/.dumont/python"] == b"/root/.dumont/venv/bin/python3\n"
     assert shell.commands[-1].startswith("/root/.dumont/venv/bin/python3 - ")
+
+
+def test_a_python_that_lacks_any_of_the_packages_is_not_taken() -> None:
+    answers = {"print(sys.executable)": "/usr/bin/python3\n"}
+    shell = ScriptedShell(answers)
+    install_on(shell)
+    check = next(command for command in shell.commands if "print(sys.executable)" in command)
+    for line in _REQUIREMENTS.with_name("agent.in").read_text().splitlines():
+        name = re.split("[~>=]", line)[0]
+        if not line.startswith("#"):
+            assert {"nvidia-ml-py": "pynvml"}.get(name, name) in check
 
 
 def test_a_machine_without_python_is_refused_saying_so() -> None:
