@@ -1,7 +1,7 @@
 """Faults to inject into the local provider, shared by every process that uses the same root.
 
-``slow_boot_seconds``, ``login_banner`` (a text) and ``refused_logins`` (how many each machine refuses at first) hit every
-start until changed; ``vanish`` names contracts; each other fault is a count of calls to hit.
+``slow_boot_seconds``, ``login_banner`` (a text) and ``refused_logins`` (how many a machine refuses at first) hit
+every start until changed; ``vanish`` names contracts; each other fault is a count of calls to hit.
 """
 
 from __future__ import annotations
