@@ -7,11 +7,9 @@ from typing import Any
 
 from django.conf import settings
 
-from dumont import env
-
 VISIBILITY_SECONDS = 900
 
-broker_url = env.text("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
+broker_url = settings.DUMONT_BROKER_URL
 broker_connection_retry_on_startup = True
 broker_transport_options = {
     "visibility_timeout": VISIBILITY_SECONDS,

@@ -40,10 +40,18 @@ DATABASES = {
     }
 }
 
+# Celery's, and where the rate limits of providers are kept.
+DUMONT_BROKER_URL = env.text("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
+
 # -- the product's own knobs ---------------------------------------------------------------------
 DUMONT_INSTALLATION = hashlib.sha256(f"installation:{SECRET_KEY}".encode()).hexdigest()[:8]
 DUMONT_LABEL_PREFIX = f"dumont-{DUMONT_INSTALLATION}-"
 DUMONT_PROVIDERS = env.words("DUMONT_PROVIDERS", "local")
+# Of vast.ai, the key must be set, but only where machines are rented there.
+DUMONT_VAST_API_KEY = env.secret("DUMONT_VAST_API_KEY", None if "vast" in DUMONT_PROVIDERS else "")
+DUMONT_VAST_URL = env.text("DUMONT_VAST_URL", "https://console.vast.ai").rstrip("/")
+# Seconds here for one of the provider's: below 1 where a fake one lives faster.
+DUMONT_VAST_TIME_SCALE = env.number("DUMONT_VAST_TIME_SCALE", 1, least=0.001)
 DUMONT_LOCAL_PROVIDER_ROOT = env.folder("DUMONT_LOCAL_PROVIDER_ROOT", DUMONT_STATE)
 DUMONT_SSH_KEY_FILE = env.folder("DUMONT_SSH_KEY_FILE", DUMONT_STATE / "ssh" / "id_ed25519")
 DUMONT_STORE = env.choice("DUMONT_STORE", "filesystem", ("filesystem", "s3"))
