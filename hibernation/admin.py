@@ -68,7 +68,21 @@ class InstanceAdmin(OrderingAdmin):
         (None, {"fields": ("id", "name", "status", "status_changed_at", "created_at", "last_error")}),
         (
             "Machine",
-            {"fields": ("provider", "gpu_type", "gpu_count", "region", "max_price", "image", "disk_gb")},
+            {
+                "fields": (
+                    "provider",
+                    "gpu_type",
+                    "gpu_count",
+                    "allow_equivalent_gpus",
+                    "region",
+                    "max_price",
+                    "image",
+                    "disk_gb",
+                    "min_cuda",
+                    "min_reliability",
+                    "min_download_mbps",
+                )
+            },
         ),
         (
             "Idle",

@@ -10,7 +10,7 @@ from celery import shared_task
 from celery.exceptions import Ignore
 from django.db import connection
 
-from hibernation.services import collect, operations, reconcile, sweep
+from hibernation.services import collect, hosts, operations, reconcile, sweep
 
 
 @shared_task(name="hibernation.step")
@@ -38,6 +38,7 @@ def drive_due_tick() -> None:
 @shared_task(name="hibernation.collect")
 def collect_tick() -> None:
     _alone("collect", collect.tick)
+    _alone("forget_hosts", hosts.forget_old)
 
 
 def _alone(name: str, work: Callable[[], int]) -> None:

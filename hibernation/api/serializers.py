@@ -17,6 +17,7 @@ from hibernation.api.fields import (
 from hibernation.domain import idle
 from hibernation.domain.errors import InvalidRequest
 from hibernation.domain.ignore import check_rules
+from hibernation.domain.regions import check_wish
 from hibernation.models import Event, Instance, Machine, Operation, OperationStep
 from hibernation.services.clock import db_now
 from hibernation.services.storage import Storage, storage_of
@@ -35,6 +36,10 @@ class KnownFieldsSerializer(serializers.Serializer[Instance]):
 class ConfigSerializer(KnownFieldsSerializer):
     """An instance's rules. PUT changes only the fields sent."""
 
+    allow_equivalent_gpus = StrictBooleanField(required=False)
+    min_cuda = StrictFloatField(required=False, min_value=0, max_value=100)
+    min_reliability = StrictFloatField(required=False, min_value=0, max_value=1)
+    min_download_mbps = WholeNumberField(required=False, min_value=0, max_value=1_000_000)
     auto_hibernation_enabled = StrictBooleanField(required=False)
     gpu_usage_threshold = StrictFloatField(required=False, min_value=0.01, max_value=100)
     pause_after_minutes = MinutesField(required=False, source="pause_after")
@@ -59,11 +64,23 @@ class ConfigSerializer(KnownFieldsSerializer):
         return text
 
 
+class PlaceField(serializers.CharField):
+    """A region, a country, or several with commas, the most wanted first."""
+
+    def to_internal_value(self, data: Any) -> str:
+        wish = super().to_internal_value(data)
+        try:
+            check_wish(wish)
+        except InvalidRequest as error:
+            raise serializers.ValidationError(error.message) from None
+        return wish
+
+
 class WakeSerializer(KnownFieldsSerializer):
     """What to wake on; what is not given is as the instance is set."""
 
     gpu_type = serializers.CharField(required=False, max_length=64)
-    region = serializers.CharField(required=False, max_length=32)
+    region = PlaceField(required=False, max_length=32)
     max_price = serializers.DecimalField(
         required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
     )

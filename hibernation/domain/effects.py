@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hibernation.domain.errors import DumontError
-from hibernation.domain.offers import Offer, OfferFilter
+from hibernation.domain.offers import HostFacts, Need, Offer, OfferFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,10 @@ class ListMachines:
 
 @dataclass(frozen=True, slots=True)
 class SearchOffers:
+    """``widely``: also what fails the wish, so that advice can be given; more questions to the provider."""
+
     want: OfferFilter
+    widely: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,12 @@ class MachinesSeen:
 
 @dataclass(frozen=True, slots=True)
 class OffersSeen:
+    """What is offered, and what it is judged by. ``hosts``: what is remembered of them, by host."""
+
     offers: tuple[Offer, ...]
+    need: Need = Need()
+    hosts: Mapping[str, HostFacts] = field(default_factory=dict)
+    widely: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Limits:
     release: timedelta = timedelta(seconds=30)
     release_paused: timedelta = timedelta(minutes=30)
     choose: timedelta = timedelta(minutes=10)
+    last_resort: timedelta = timedelta(seconds=30)
     label_settle: timedelta = timedelta(seconds=30)
     reach: timedelta = timedelta(minutes=10)
     install: timedelta = timedelta(minutes=5)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hibernation.domain.effects import Effect
 from hibernation.domain.facts import Memo
-from hibernation.domain.offers import Offer
+from hibernation.domain.offers import Offer, Verdict
 from hibernation.domain.states import EventType, InstanceStatus, MachineState
 
 
@@ -43,6 +43,23 @@ class SetMachine:
 @dataclass(frozen=True, slots=True)
 class ForgetMachine:
     """The operation no longer targets its machine; the reconciler ends what still bills."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeHost:
+    """Remember what happened on the host of ``offer``, for every wake to come."""
+
+    offer: Offer
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredHost:
+    """Remember what the host of ``offer`` really downloads, in Mbit/s."""
+
+    offer: Offer
+    download_mbps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,8 @@ Change = (
     | IntendMachine
     | SetMachine
     | ForgetMachine
+    | JudgeHost
+    | MeasuredHost
     | BeginSnapshot
     | SnapshotFrozen
     | SnapshotVerified

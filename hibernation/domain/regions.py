@@ -5,6 +5,8 @@ A marketplace knows countries and no regions, and tools that offer regions disag
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hibernation.domain.errors import InvalidRequest
 
 _EU_27 = "AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE"
@@ -40,6 +42,7 @@ def countries_of(region: str) -> frozenset[str]:
     return frozenset({region}) if region != OTHER else frozenset()
 
 
+@lru_cache(maxsize=256)
 def wished_places(wish: str | None) -> tuple[str, ...]:
     """The places of a wish such as ``EU``, ``SE`` or ``EU,US``, most wanted first; empty means «anywhere».
 

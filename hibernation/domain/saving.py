@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 
 from hibernation.domain.backoff import retry_seconds
+from hibernation.domain.durations import in_words
 from hibernation.domain.effects import JobSeen, Quiesce, Release, Reply, RunFreeze, Verify, VerifySeen
 from hibernation.domain.errors import DumontError, HostKeyChanged, SnapshotUnproven
 from hibernation.domain.facts import Facts
@@ -28,7 +29,7 @@ from hibernation.domain.outcomes import (
     SnapshotVerified,
     Wait,
 )
-from hibernation.domain.pacing import again, goes_on, in_words, look_again, overdue, restarted, silent
+from hibernation.domain.pacing import again, goes_on, look_again, overdue, restarted, silent
 from hibernation.domain.states import EventType, MachineState, SnapshotPurpose, SnapshotState
 
 YIELDED = "activity_resumed"

@@ -6,9 +6,12 @@ reconciler ends them and has it confirmed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+from hibernation.domain import choosing
 from hibernation.domain.backoff import poll_seconds, retry_seconds
 from hibernation.domain.effects import (
     InstallAgent,
@@ -21,18 +24,20 @@ from hibernation.domain.effects import (
     Reach,
     Reply,
     RunThaw,
-    SearchOffers,
 )
 from hibernation.domain.errors import DumontError, HostKeyChanged, ProviderRefused
 from hibernation.domain.facts import Facts
-from hibernation.domain.offers import choose_offer
+from hibernation.domain.offers import Verdict, verdict_on
+from hibernation.domain.offers.words import headline
 from hibernation.domain.outcomes import (
     Change,
+    Changes,
     Emit,
     Finish,
     ForgetMachine,
     Go,
     IntendMachine,
+    JudgeHost,
     Outcome,
     Perform,
     Plan,
@@ -51,7 +56,9 @@ BACK_TO = {
 HELD = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
 
 
-def give_up(facts: Facts, code: str, reason: str, *, cancelled: bool = False) -> Finish:
+def give_up(
+    facts: Facts, code: str, reason: str, *, cancelled: bool = False, data: Mapping[str, Any] | None = None
+) -> Finish:
     """End the wake. The workspace stays safe in storage; a machine already rented is sent away."""
     machine = facts.machine
     changes: list[Change] = []
@@ -66,7 +73,7 @@ def give_up(facts: Facts, code: str, reason: str, *, cancelled: bool = False) ->
     )
     changes.append(SetStatus(back))
     event = EventType.OPERATION_CANCELLED if cancelled else EventType.FAILED
-    changes.append(Emit(event, f"wake ended: {reason}", {"code": code}))
+    changes.append(Emit(event, f"wake ended: {reason}", {"code": code, **(data or {})}))
     return Finish(tuple(changes), error_code=code, error=reason, cancelled=cancelled)
 
 
@@ -74,53 +81,47 @@ def reject(facts: Facts, reason: str) -> Outcome:
     """Send this machine away and take the next offer, on another host; not for ever."""
     memo = facts.operation.memo
     if memo.attempt >= facts.limits.launch_attempts:
-        return give_up(facts, "machines_exhausted", f"{memo.attempt} machines failed, the last one: {reason}")
+        last = f"{memo.attempt} machines failed, the last one: {reason}"
+        ended = give_up(facts, "machines_exhausted", last)
+        return replace(ended, changes=(*_judge(facts, Verdict.FAILED, reason), *ended.changes))
     host = machine_of(facts).host
-    changes: list[Change] = [Emit(EventType.MACHINE_REJECTED, reason, {"host": host}), ForgetMachine()]
+    changes: list[Change] = [
+        Emit(EventType.MACHINE_REJECTED, reason, {"host": host}),
+        ForgetMachine(),
+        *_judge(facts, Verdict.FAILED, reason),
+    ]
     if machine_of(facts).state in HELD:
         changes.insert(0, SetMachine(MachineState.DESTROYING, reason=reason))
     memo = replace(memo, avoid_hosts=(*memo.avoid_hosts, host), offer=None, job_failures=0, reinstalled=False)
     return Go("choose", tuple(changes), memo)
 
 
+def _judge(facts: Facts, verdict: Verdict | None, reason: str) -> tuple[JudgeHost, ...]:
+    offer = facts.operation.memo.offer
+    return () if offer is None or verdict is None else (JudgeHost(offer, verdict, reason),)
+
+
 def _plan_choose(facts: Facts) -> Plan:
     if facts.machine is not None and facts.machine.state in (MachineState.INTENDED, MachineState.LAUNCHED):
         return Go("launch")
-    return Perform(SearchOffers(facts.operation.want))
+    return Perform(choosing.search(facts))
 
 
 def _conclude_choose(facts: Facts, reply: Reply) -> Outcome:
+    late = overdue(facts, facts.limits.choose)
     if isinstance(reply, DumontError):
-        return (
-            again(facts, reply)
-            if not overdue(facts, facts.limits.choose)
-            else _no_offer(facts, reply.message)
-        )
+        reason = f"the offers cannot be listed: {reply.message}"
+        return give_up(facts, "no_offer", reason) if late else again(facts, reply)
     if not isinstance(reply, OffersSeen):
         raise TypeError(reply)
-    memo = facts.operation.memo
-    offer = choose_offer(reply.offers, facts.operation.want, memo.avoid_hosts)
-    if offer is None:
-        if overdue(facts, facts.limits.choose):
-            return _no_offer(facts, "no offer fits the wish")
-        return Wait(
-            retry_seconds(facts.operation.failures, cap=15), "no offer fits the wish now", failed=True
-        )
-    reason = f"{offer.gpu_type} in {offer.region} at ${offer.price_per_hour}/h"
-    emit = Emit(EventType.OFFER_SELECTED, reason, {"offer_id": offer.offer_id, "host": offer.host})
-    return Go("launch", (emit,), replace(memo, offer=offer))
-
-
-def _no_offer(facts: Facts, detail: str) -> Finish:
-    want = facts.operation.want
-    wish = ", ".join(
-        f"{name} {value}"
-        for name, value in (("GPU", want.gpu_type), ("region", want.region), ("at most $/h", want.max_price))
-        if value is not None
-    )
-    return give_up(
-        facts, "no_offer", f"{detail} (asked: {wish or 'anything'}); relax one of these and wake again"
-    )
+    ranking = choosing.ranking_of(facts, reply)
+    if ranking.best is not None:
+        memo = replace(facts.operation.memo, offer=ranking.best.offer)
+        return Go("launch", (choosing.selected(ranking.best, ranking),), memo)
+    why, data = choosing.advice_of(ranking) if reply.widely else ("no offer fits now", {})
+    if late and reply.widely:
+        return give_up(facts, "no_offer", why, data=data)
+    return Wait(retry_seconds(facts.operation.failures, cap=15), why, failed=True)
 
 
 def _plan_launch(facts: Facts) -> Plan:
@@ -141,7 +142,7 @@ def _conclude_launch(facts: Facts, reply: Reply) -> Outcome:
     if isinstance(reply, Launched):
         return _launched(facts, reply.contract_id)
     if isinstance(reply, ProviderRefused) and not facts.operation.memo.looking:
-        return _not_rented(facts, MachineState.VOID, reply.message)
+        return _not_rented(facts, MachineState.VOID, reply.message, verdict_on(reply))
     machine = machine_of(facts)
     if isinstance(reply, MachinesSeen):
         found = reply.by_label.get(machine.label)
@@ -157,16 +158,17 @@ def _conclude_launch(facts: Facts, reply: Reply) -> Outcome:
 
 def _launched(facts: Facts, contract_id: str) -> Go:
     offer = facts.operation.memo.offer
-    place = f"{offer.gpu_type} in {offer.region} at ${offer.price_per_hour}/h" if offer else "a machine"
+    place = headline(offer) if offer else "a machine"
     emit = Emit(EventType.MACHINE_LAUNCHED, f"rented {place}", {"contract_id": contract_id})
     return Go("reach", (SetMachine(MachineState.LAUNCHED, contract_id), emit))
 
 
-def _not_rented(facts: Facts, state: MachineState, reason: str) -> Outcome:
+def _not_rented(facts: Facts, state: MachineState, reason: str, verdict: Verdict | None = None) -> Outcome:
     memo = facts.operation.memo
     host = machine_of(facts).host
     emit = Emit(EventType.MACHINE_REJECTED, reason, {"host": host})
-    changes = (SetMachine(state, reason=reason), emit, ForgetMachine())
+    judged = _judge(facts, verdict, reason)
+    changes: Changes = (SetMachine(state, reason=reason), emit, ForgetMachine(), *judged)
     if memo.attempt >= facts.limits.launch_attempts:
         last = f"{memo.attempt} launches failed, the last one: {reason}"
         ended = give_up(replace(facts, machine=None), "machines_exhausted", last)
@@ -219,7 +221,8 @@ def _conclude_thaw(facts: Facts, reply: Reply) -> Outcome:
         return goes_on(facts, wait)
     if reply.state == "done" and reply.result is not None:
         files = reply.result.get("files", 0)
-        return Go("confirm", (Emit(EventType.RESTORED, f"{files} files restored", dict(reply.result)),))
+        restored = Emit(EventType.RESTORED, f"{files} files restored", dict(reply.result))
+        return Go("confirm", (restored, *choosing.measured(facts, reply)))
     return _thaw_failed(facts, reply)
 
 

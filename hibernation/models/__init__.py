@@ -3,6 +3,7 @@
 from hibernation.models.access import ApiToken
 from hibernation.models.event import Event
 from hibernation.models.heartbeat import ReadingHour
+from hibernation.models.host import Host
 from hibernation.models.instance import Instance
 from hibernation.models.machine import Machine
 from hibernation.models.operation import Operation, OperationStep
@@ -12,6 +13,7 @@ from hibernation.models.usage import UsageInterval
 __all__ = [
     "ApiToken",
     "Event",
+    "Host",
     "Instance",
     "Machine",
     "Operation",

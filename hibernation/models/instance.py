@@ -36,12 +36,20 @@ class Instance(models.Model):
     provider = models.CharField(max_length=32)
     gpu_type = models.CharField(max_length=64, blank=True)
     gpu_count = models.PositiveSmallIntegerField(default=1)
-    region = models.CharField(max_length=32, blank=True)
+    allow_equivalent_gpus = models.BooleanField(
+        default=True, help_text="below the price cap, where no machine has the wished GPU"
+    )
+    region = models.CharField(
+        max_length=32, blank=True, help_text="regions or countries, the most wanted first, such as EU,US"
+    )
     max_price = models.DecimalField(
         max_digits=10, decimal_places=4, null=True, blank=True, help_text="USD an hour"
     )
     image = models.CharField(max_length=200, blank=True)
     disk_gb = models.PositiveIntegerField(default=10)
+    min_cuda = models.FloatField(default=0.0, help_text="the least CUDA version that a driver must serve")
+    min_reliability = models.FloatField(default=0.9, help_text="0 to 1, as the provider tells it")
+    min_download_mbps = models.PositiveIntegerField(default=0, help_text="Mbit/s, as advertised")
 
     auto_hibernation_enabled = models.BooleanField(default=True)
     gpu_usage_threshold = models.FloatField(
@@ -146,6 +154,11 @@ class Instance(models.Model):
                 name="instance_saves_once_in_a_while",
                 condition=Q(snapshot_interval__isnull=True) | Q(snapshot_interval__gte=timedelta(minutes=1)),
             ),
+            models.CheckConstraint(
+                name="instance_reliability_is_a_part",
+                condition=Q(min_reliability__gte=0, min_reliability__lte=1),
+            ),
+            models.CheckConstraint(name="instance_cuda_is_a_version", condition=Q(min_cuda__gte=0)),
             models.CheckConstraint(
                 name="instance_price_is_positive",
                 condition=Q(max_price__isnull=True) | Q(max_price__gt=Decimal(0)),

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 from django.conf import settings
 from django.db.models import Q
 
+from hibernation.domain.offers import Offer
 from hibernation.domain.outcomes import (
     BeginSnapshot,
     Change,
@@ -18,6 +19,8 @@ from hibernation.domain.outcomes import (
     ForgetMachine,
     HoldHibernation,
     IntendMachine,
+    JudgeHost,
+    MeasuredHost,
     PassPointOfNoReturn,
     SetMachine,
     SetStatus,
@@ -34,6 +37,7 @@ from hibernation.domain.states import (
     SnapshotState,
 )
 from hibernation.models import Instance, Machine, Operation, Snapshot
+from hibernation.services import hosts
 from hibernation.services.copies import point_to_best
 from hibernation.services.facts import load_memo
 from hibernation.services.keys import current_key
@@ -83,6 +87,10 @@ class Applier:
                 self._snapshot_failed(reason)
             case SnapshotAbandoned(reason):
                 self._snapshot_ended(reason)
+            case JudgeHost(offer, verdict, reason):
+                hosts.remember_verdict(offer, verdict, reason, self.now)
+            case MeasuredHost(offer, mbps):
+                self._measured(offer, mbps)
             case HoldHibernation(seconds):
                 self.instance.hold_until = self.now + timedelta(seconds=seconds)
                 self.instance.save(update_fields=["hold_until"])
@@ -135,6 +143,11 @@ class Applier:
             price_per_hour=offer.price_per_hour,
             intended_at=self.now,
         )
+
+    def _measured(self, offer: Offer, mbps: float) -> None:
+        """Where a limit of ours held it back, the host's own speed is not known."""
+        if self.instance.transfer_limit_mbit is None:
+            hosts.remember_speed(offer, mbps, self.now)
 
     def _begin_snapshot(self, round_: int) -> None:
         """Each round is a snapshot of its own: what an earlier round proved stays proven if this one ends badly."""

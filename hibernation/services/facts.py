@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -58,12 +60,15 @@ def operation_facts(operation: Operation) -> OperationFacts:
         forced=operation.forced,
         cancel_reason=operation.cancel_reason,
         point_of_no_return_at=operation.point_of_no_return_at,
-        want=wanted(operation.instance, operation.params),
+        want=wanted(operation.instance, operation.params, operation.snapshot),
         status_before=InstanceStatus(operation.status_before),
         memo=load_memo(operation.memo),
         purpose=purpose_of(operation),
     )
 
+
+LASTS_HOURS = 28.0
+"""A rental ends with its offer whatever we want: it must last a session, and a day to hibernate and wake elsewhere."""
 
 _PRICES = tuple(field.name for field in dataclasses.fields(Offer) if field.type == "Decimal")
 
@@ -73,16 +78,26 @@ def purpose_of(operation: Operation) -> SnapshotPurpose:
     return SnapshotPurpose(operation.params.get("purpose", SnapshotPurpose.ORDERED))
 
 
-def wanted(instance: Instance, params: dict[str, Any]) -> OfferFilter:
-    """What to rent: the wish of this wake, else what the instance is set to."""
+def wanted(instance: Instance, params: Mapping[str, Any], snapshot: Snapshot | None) -> OfferFilter:
+    """What to rent: the wish of this wake, else what the instance is set to; with room for what is restored."""
     price = params.get("max_price")
     return OfferFilter(
         gpu_type=params.get("gpu_type") or instance.gpu_type or None,
         gpu_count=instance.gpu_count,
+        allow_equivalents=instance.allow_equivalent_gpus,
         region=params.get("region") or instance.region or None,
         max_price=Decimal(str(price)) if price is not None else instance.max_price,
-        min_disk_gb=instance.disk_gb,
+        min_disk_gb=max(int(params.get("disk_gb") or instance.disk_gb), _room_for(snapshot)),
+        min_cuda=instance.min_cuda,
+        min_reliability=instance.min_reliability,
+        min_download_mbps=float(instance.min_download_mbps),
+        min_hours_left=LASTS_HOURS,
     )
+
+
+def _room_for(snapshot: Snapshot | None) -> int:
+    """GB for the workspace and a tenth more: file systems need some, and so does whoever goes on working."""
+    return 0 if snapshot is None else math.ceil(snapshot.bytes_logical * 11 / 10**10)
 
 
 def _machine_facts(machine: Machine | None) -> MachineFacts | None:

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from hibernation.domain.errors import Conflict, InvalidRequest
+from hibernation.domain.regions import check_wish
 from hibernation.domain.states import EventType, InstanceStatus
 from hibernation.models import Instance
 from hibernation.services.clock import db_now
@@ -19,6 +20,10 @@ from hibernation.services.requests import lock_instance
 from hibernation.services.transitions import emit
 
 POLICY_FIELDS = (
+    "allow_equivalent_gpus",
+    "min_cuda",
+    "min_reliability",
+    "min_download_mbps",
     "auto_hibernation_enabled",
     "gpu_usage_threshold",
     "pause_after",
@@ -75,6 +80,7 @@ def register_instance(
 
 
 def _validate(instance: Instance) -> None:
+    check_wish(instance.region)
     try:
         instance.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as error:

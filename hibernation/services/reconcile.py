@@ -16,8 +16,8 @@ from django.db.models.functions import Now
 
 from hibernation.box.fence import resume_writers
 from hibernation.domain.backoff import retry_seconds
+from hibernation.domain.durations import in_words
 from hibernation.domain.errors import BoxError, ProviderError
-from hibernation.domain.pacing import in_words
 from hibernation.domain.reconcile import (
     Action,
     ConfirmDestroyed,

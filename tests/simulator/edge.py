@@ -73,8 +73,8 @@ class Edge:
                 return self._destroy(operation, contract)
             case ListMachines():
                 return machines_seen(self.listing())
-            case SearchOffers():
-                return OffersSeen(self._provider.search())
+            case SearchOffers(_, widely):
+                return OffersSeen(self._provider.search(), widely=widely)
             case Launch():
                 return self._launch(operation, effect)
             case Reach():

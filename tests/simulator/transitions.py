@@ -14,6 +14,8 @@ from hibernation.domain.outcomes import (
     ForgetMachine,
     HoldHibernation,
     IntendMachine,
+    JudgeHost,
+    MeasuredHost,
     PassPointOfNoReturn,
     SetMachine,
     SetStatus,
@@ -86,6 +88,8 @@ class Writer:
             case SnapshotFailed() | SnapshotAbandoned():
                 if operation.snapshot_id is not None:
                     self._snapshot(operation).state = SnapshotState.FAILED
+            case JudgeHost() | MeasuredHost():
+                pass
             case SetStatus() | Emit():
                 raise AssertionError(change)
             case _:

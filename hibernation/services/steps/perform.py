@@ -62,8 +62,8 @@ def _perform(context: Context, effect: Effect) -> Reply:
             return rentals.destroy(context, contract_id)
         case ListMachines():
             return rentals.list_machines(context)
-        case SearchOffers(want):
-            return rentals.search_offers(context, want)
+        case SearchOffers():
+            return rentals.search_offers(context, effect)
         case Launch():
             return rentals.launch(context, effect)
         case Reach(contract_id):

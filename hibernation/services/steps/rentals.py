@@ -5,19 +5,20 @@ from __future__ import annotations
 from django.conf import settings
 
 from hibernation.box.ssh import scan_host_key
-from hibernation.domain.effects import Launch, Launched, MachinesSeen, OffersSeen, Ok, Reply
+from hibernation.domain.effects import Launch, Launched, MachinesSeen, Ok, Reply, SearchOffers
 from hibernation.domain.errors import BoxUnreachable
-from hibernation.domain.offers import OfferFilter
 from hibernation.domain.states import MachineState
 from hibernation.models import Machine
 from hibernation.providers.base import LaunchSpec, RentedMachine
+from hibernation.services.facts import wanted
+from hibernation.services.offers import look
 from hibernation.services.steps.context import Context
 
 GREETING_SECONDS = 10.0
 
 
-def search_offers(context: Context, want: OfferFilter) -> Reply:
-    return OffersSeen(tuple(context.provider.search_offers(want)))
+def search_offers(context: Context, effect: SearchOffers) -> Reply:
+    return look(context.instance, context.operation.snapshot, effect.want, widely=effect.widely)
 
 
 def launch(context: Context, effect: Launch) -> Reply:
@@ -27,7 +28,7 @@ def launch(context: Context, effect: Launch) -> Reply:
         label=context.machine.label,
         offer=effect.offer,
         image=context.instance.image,
-        disk_gb=context.instance.disk_gb,
+        disk_gb=wanted(context.instance, context.operation.params, context.operation.snapshot).min_disk_gb,
         ssh_public_key=public_key,
         env={"DUMONT_INSTANCE_ID": context.instance.pk},
     )

@@ -21,6 +21,10 @@ from tests.hibernation.services.world import World, assert_consistent
 pytestmark = pytest.mark.django_db
 
 CONFIG = {
+    "allow_equivalent_gpus": True,
+    "min_cuda": 0.0,
+    "min_reliability": 0.9,
+    "min_download_mbps": 0,
     "auto_hibernation_enabled": True,
     "gpu_usage_threshold": 5.0,
     "pause_after_minutes": 3,
@@ -191,6 +195,7 @@ def test_config_has_the_guides_shape(api: Client) -> None:
         {"snapshot_interval_minutes": None, "transfer_limit_mbit": None},
         {"ignore_rules": ["*.tmp", "", "  !kept.tmp", "# a remark"], "leave_out_model_cache": True},
         {"keep_last": 1, "keep_daily": 0},
+        {"allow_equivalent_gpus": False, "min_cuda": 12.4, "min_reliability": 0, "min_download_mbps": 200},
         {},
     ],
 )
@@ -211,6 +216,8 @@ WRONG = [
     *({"auto_hibernation_enabled": v} for v in (1, 0, "true", None, [])),
     *({"snapshot_interval_minutes": v} for v in (0, 0.5, True, "30", [])),
     *({"transfer_limit_mbit": v} for v in (0, -1, 1.5, True, "5", 10**9)),
+    *({"min_reliability": v} for v in (-0.1, 1.1, True, "1", None)),
+    *({"min_download_mbps": v} for v in (-1, 1.5, None)),
     *({"keep_last": v} for v in (0, -1, 1.0, True, None, "3", 1001)),
     *({"keep_daily": v} for v in (-1, 1.0, False, None, 1001)),
     *(

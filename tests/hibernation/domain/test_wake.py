@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from hibernation.domain.effects import (
     SearchOffers,
 )
 from hibernation.domain.errors import (
+    BadOrder,
     BoxUnreachable,
     HostKeyChanged,
     OfferGone,
@@ -28,19 +31,22 @@ from hibernation.domain.errors import (
 )
 from hibernation.domain.facts import Facts, MachineFacts
 from hibernation.domain.lifecycle import conclude, plan
-from hibernation.domain.offers import OfferFilter
+from hibernation.domain.offers import HostFacts, Need, OfferFilter, Verdict
 from hibernation.domain.outcomes import (
+    Emit,
     Finish,
     ForgetMachine,
     Go,
     IntendMachine,
+    JudgeHost,
+    MeasuredHost,
     Perform,
     SetMachine,
     SetStatus,
     Wait,
 )
 from hibernation.domain.states import EventType, InstanceStatus, MachineState
-from tests.hibernation.domain.factories import a_machine, ago, an_offer, events, waking
+from tests.hibernation.domain.factories import NOON, a_machine, ago, an_offer, events, waking
 
 S, M = InstanceStatus, MachineState
 NOTHING = MachinesSeen({}, frozenset())
@@ -101,14 +107,65 @@ def test_a_host_that_disappointed_is_not_chosen() -> None:
 
 
 @pytest.mark.parametrize("reply", [OffersSeen(()), ProviderUnavailable()])
-def test_without_an_offer_it_waits_and_then_says_what_to_relax(reply: Any) -> None:
+def test_without_an_offer_it_waits(reply: Any) -> None:
     wait = conclude(waking("choose"), reply)
     assert isinstance(wait, Wait)
     assert wait.failed
-    want = OfferFilter(gpu_type="H100")
-    outcome = finished(conclude(waking("choose", entered_at=LONG_AGO, want=want), reply), "no_offer")
-    assert "GPU H100" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("changes", "widely"), [({}, False), ({"failures": 1}, True), ({"entered_at": LONG_AGO}, True)]
+)
+def test_it_looks_widely_once_nothing_was_found_and_before_it_gives_up(
+    changes: dict[str, Any], widely: bool
+) -> None:
+    assert plan(waking("choose", **changes)) == Perform(SearchOffers(OfferFilter(), widely))
+
+
+def test_without_an_offer_it_says_what_to_relax_while_it_waits_and_when_it_gives_up() -> None:
+    want = OfferFilter(max_price=Decimal("0.30"))
+    seen = OffersSeen((an_offer(),), widely=True)
+    wait = conclude(waking("choose", want=want), seen)
+    assert isinstance(wait, Wait)
+    assert "raise max_price from $0.30 to $0.4 an hour" in wait.why
+    outcome = finished(conclude(waking("choose", entered_at=LONG_AGO, want=want), seen), "no_offer")
+    assert outcome.error == wait.why
     assert SetStatus(S.FAILED) in outcome.changes
+    data = next(change.data for change in outcome.changes if isinstance(change, Emit))
+    assert [one["constraint"] for one in data["relax"]] == ["max_price"]
+
+
+def test_it_does_not_give_up_before_it_has_looked_widely() -> None:
+    assert isinstance(conclude(waking("choose", entered_at=LONG_AGO), OffersSeen(())), Wait)
+
+
+def test_offers_that_cannot_be_listed_for_long_end_the_wake() -> None:
+    outcome = finished(
+        conclude(waking("choose", entered_at=LONG_AGO), ProviderUnavailable("down")), "no_offer"
+    )
+    assert "down" in outcome.error
+
+
+def test_a_host_that_disappointed_another_wake_is_the_last_resort() -> None:
+    known = HostFacts("host-1", reason="dead", avoid_until=NOON + timedelta(hours=1))
+    seen = OffersSeen((an_offer(),), hosts={"host-1": known})
+    assert isinstance(conclude(waking("choose"), seen), Wait)
+    outcome = conclude(waking("choose", entered_at=ago(seconds=31)), seen)
+    assert isinstance(outcome, Go)
+    assert isinstance(outcome.changes[0], Emit)
+    assert any("disappointed (dead)" in reason for reason in outcome.changes[0].data["reasons"])
+
+
+def test_the_event_says_what_decided_and_what_came_next() -> None:
+    near = an_offer(offer_id="near", host="h2", price_per_hour=Decimal("0.41"), download_mbps=1000)
+    outcome = conclude(waking("choose", offer=None), OffersSeen((an_offer(), near), Need(restore_gb=100)))
+    assert isinstance(outcome, Go)
+    assert isinstance(outcome.changes[0], Emit)
+    told = outcome.changes[0].data
+    assert told["offer_id"] == "near"
+    assert told["runner_up"]["offer_id"] == "offer-1"
+    assert Decimal(told["expected_cost_usd"]) < Decimal(told["runner_up"]["expected_cost_usd"])
+    assert "usable in about" in outcome.changes[0].reason
 
 
 def test_a_launch_commits_its_intent_first() -> None:
@@ -147,6 +204,12 @@ def test_a_refused_launch_takes_the_next_offer() -> None:
     assert outcome.changes[0] == SetMachine(M.VOID, reason="taken")
     assert outcome.memo is not None
     assert (outcome.memo.offer, outcome.memo.avoid_hosts) == (None, ("host-1",))
+    assert JudgeHost(an_offer(), Verdict.NO_CAPACITY, "taken") in outcome.changes
+
+
+def test_a_refusal_for_our_order_says_nothing_of_the_host() -> None:
+    outcome = rejected(conclude(waking("launch", machine=intended()), BadOrder("no such image")))
+    assert not any(isinstance(change, JudgeHost) for change in outcome.changes)
 
 
 def test_a_refused_list_is_not_a_refused_launch() -> None:
@@ -209,6 +272,7 @@ def test_a_machine_that_does_not_answer_is_tried_and_then_rejected(step: str) ->
     assert outcome.changes[0] == SetMachine(M.DESTROYING, reason="dead")
     assert outcome.memo is not None
     assert outcome.memo.avoid_hosts == ("host-1",)
+    assert JudgeHost(an_offer(), Verdict.FAILED, "dead") in outcome.changes
 
 
 def test_a_changed_host_key_rejects_the_machine_at_once() -> None:
@@ -218,6 +282,7 @@ def test_a_changed_host_key_rejects_the_machine_at_once() -> None:
 def test_rejections_are_bounded_and_send_the_last_machine_away() -> None:
     outcome = finished(conclude(rented("reach", attempt=5), HostKeyChanged()), "machines_exhausted")
     assert [c.state for c in outcome.changes if isinstance(c, SetMachine)] == [M.DESTROYING]
+    assert any(isinstance(change, JudgeHost) for change in outcome.changes)
 
 
 def test_a_running_thaw_is_looked_at_again() -> None:
@@ -239,6 +304,19 @@ def test_a_finished_thaw_is_told() -> None:
     assert isinstance(outcome, Go)
     assert outcome.step == "confirm"
     assert events(outcome.changes) == [EventType.RESTORED]
+
+
+@pytest.mark.parametrize(
+    ("moved", "seconds", "told"), [(15e9, 120, True), (15e9, 50, False), (1e8, 120, False)]
+)
+def test_a_long_restore_tells_what_the_host_really_downloads(
+    moved: float, seconds: float, told: bool
+) -> None:
+    facts = rented("thaw", entered_at=ago(seconds=seconds))
+    outcome = conclude(facts, JobSeen("done", {"bytes_moved": moved}, result={"files": 4}))
+    assert isinstance(outcome, Go)
+    speeds = [change for change in outcome.changes if isinstance(change, MeasuredHost)]
+    assert speeds == ([MeasuredHost(an_offer(), 1000.0)] if told else [])
 
 
 def test_a_full_disk_rejects_the_machine() -> None:

@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Model
 
 from hibernation.domain.states import MachineState, OperationState, SnapshotState
-from hibernation.models import Event, Instance, OperationStep, ReadingHour, UsageInterval
+from hibernation.models import Event, Host, Instance, OperationStep, ReadingHour, UsageInterval
 from hibernation.services.clock import db_now
 from tests.factories import (
     idle_for,
@@ -51,6 +51,9 @@ def refused(constraint: str) -> Iterator[None]:
         ("instance_hibernated_has_a_snapshot", {"status": "hibernated"}),
         ("instance_hibernated_has_a_snapshot", {"status": "deleted"}),
         ("instance_price_is_positive", {"max_price": Decimal(0)}),
+        ("instance_reliability_is_a_part", {"min_reliability": 1.01}),
+        ("instance_reliability_is_a_part", {"min_reliability": -0.01}),
+        ("instance_cuda_is_a_version", {"min_cuda": -1}),
         ("instance_keeps_a_snapshot", {"keep_last": 0}),
         ("instance_saves_once_in_a_while", {"snapshot_interval": timedelta(seconds=59)}),
     ],
@@ -227,6 +230,20 @@ def test_an_hour_of_readings_has_one_row() -> None:
     ReadingHour.objects.create(**row)
     with refused("one_row_per_instance_and_hour"):
         ReadingHour.objects.create(**row)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fields"),
+    [
+        ("host_has_a_name", {"host": ""}),
+        ("host_verdict_known", {"verdict": "ugly"}),
+        ("one_row_per_host", {"host": "h1"}),
+    ],
+)
+def test_a_host_that_cannot_be(constraint: str, fields: dict[str, Any]) -> None:
+    Host.objects.create(provider="fake", host="h1")
+    with refused(constraint):
+        Host.objects.create(**{"provider": "fake", "host": "h2", **fields})
 
 
 def test_every_constraint_is_named_above() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hibernation.box.jobs import JobError, JobProgress
 from hibernation.domain.errors import OfferGone, ProviderRefused, ProviderUnavailable
 from hibernation.domain.states import InstanceStatus, MachineState, OperationState
-from hibernation.models import Instance, Machine, Operation
+from hibernation.models import Host, Instance, Machine, Operation, Snapshot
 from hibernation.services import operations
 from hibernation.services.clock import db_now
 from hibernation.services.instances import register_instance
@@ -205,7 +205,9 @@ def test_no_offer_names_what_to_relax(world: World) -> None:
     instance = world.asleep()
     operation = world.wake(instance, params={"gpu_type": "H900", "max_price": "0.1"})
     world.step(operation)
-    assert operation.waiting_for == "no offer fits the wish now"
+    assert operation.waiting_for == "no offer fits now"
+    world.step(operation)
+    assert "take RTX 4090 instead of H900" in operation.waiting_for
     Operation.objects.filter(pk=operation.pk).update(entered_at=db_now() - timedelta(minutes=11))
     world.run(operation)
     assert operation.error_code == "no_offer"
@@ -323,3 +325,28 @@ def test_heartbeats_of_a_machine_being_prepared_do_not_touch_the_instance(world:
         None,
         None,
     )
+
+
+def test_a_host_whose_machine_failed_is_remembered_by_other_wakes(world: World) -> None:
+    operation = world.run(world.wake(world.asleep()), until="reach")
+    world.step(operation)
+    world.box(operation.machine).unreachable = True
+    Operation.objects.filter(pk=operation.pk).update(entered_at=db_now() - timedelta(minutes=11))
+    world.step(operation)
+    assert operation.step == "choose"
+    host = Host.objects.get()
+    assert (host.host, host.verdict) == ("host-1", "failed")
+    other = world.run(world.wake(world.asleep()), until="launch")
+    assert other.memo["offer"]["host"] == "host-2"
+
+
+def test_the_disk_that_is_rented_has_room_for_what_is_restored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = world.asleep()
+    Snapshot.objects.update(bytes_logical=50 * 10**9)
+    asked = []
+    launch = world.provider.launch
+    monkeypatch.setattr(world.provider, "launch", lambda spec: asked.append(spec.disk_gb) or launch(spec))
+    world.run(world.wake(instance), until="reach")
+    assert asked == [55]

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from hibernation.domain.pacing import in_words
+from hibernation.domain.durations import in_words
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""Offers as values and the choice among them. Pure: the listing itself is the provider's."""
+"""Offers and what is wanted of them, as values. Pure: the listing itself is the provider's."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -10,10 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class OfferFilter:
-    """What a machine must offer. ``None``, zero and empty mean «any». Prices: USD an hour; sizes: GB; rates: Mbit/s."""
+    """What a machine must offer. ``None``, zero and empty mean «any». Prices: USD an hour; sizes: GB; rates: Mbit/s.
+
+    ``gpu_type`` may be a family (``A100``), and with ``allow_equivalents`` and a price cap others will do as well:
+    a marketplace is asked for ``hibernation.domain.offers.gpu_types(want)``. ``region`` is one place or several with
+    commas, the most wanted first; each is a region of ours or a country (``hibernation.domain.regions``).
+    """
 
     gpu_type: str | None = None
     gpu_count: int = 1
+    allow_equivalents: bool = False
     region: str | None = None
     max_price: Decimal | None = None
     min_disk_gb: int = 0
@@ -58,20 +63,3 @@ class Offer:
     upload_usd_gb: Decimal = Decimal(0)
     hours_left: float | None = None
     raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
-
-
-def fits(offer: Offer, want: OfferFilter) -> bool:
-    """Every constraint, checked on our side as well: marketplaces do not always apply their filters."""
-    return (
-        (want.gpu_type is None or offer.gpu_type == want.gpu_type)
-        and offer.gpu_count >= want.gpu_count
-        and (want.region is None or offer.region == want.region)
-        and (want.max_price is None or offer.price_per_hour <= want.max_price)
-        and offer.disk_gb >= want.min_disk_gb
-    )
-
-
-def choose_offer(offers: Iterable[Offer], want: OfferFilter, avoid_hosts: Collection[str]) -> Offer | None:
-    """The cheapest that fits on a host not in ``avoid_hosts``; ties go to the more reliable, then the older id."""
-    usable = [o for o in offers if fits(o, want) and o.host not in avoid_hosts]
-    return min(usable, key=lambda o: (o.price_per_hour, -o.reliability, o.offer_id), default=None)
