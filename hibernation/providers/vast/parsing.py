@@ -78,7 +78,7 @@ def machine_of(row: Row) -> RentedMachine:
         gpu_count=_int(row, "num_gpus"),
         country=country,
         region=region_of(country),
-        price_per_hour=_money(row, "dph_total") or _running_price(row),
+        price_per_hour=_running_price(row).quantize(_CENT_FRACTION),
         host=_text(row, "machine_id"),
         operator=_text(row, "host_id"),
         disk_gb=_int(row, "disk_space"),
@@ -136,8 +136,10 @@ def _hour(row: Row, disk_gb: int) -> Decimal | None:
 
 
 def _running_price(row: Row) -> Decimal:
+    """Also of a machine that stands still: what it costs as soon as it runs."""
     search = row.get("search")
-    return (_money(search, "totalHour") if isinstance(search, dict) else None) or Decimal(0)
+    told = _money(search, "totalHour") if isinstance(search, dict) else None
+    return _money(row, "dph_total") or told or Decimal(0)
 
 
 def _reliability(row: Row) -> float:

@@ -88,7 +88,7 @@ def test_a_machine_is_told_in_our_words() -> None:
     assert (found.provider, found.contract_id, found.label) == ("vast", "555", "dumont-ab-1")
     assert (found.phase, found.gpu_type, found.gpu_count, found.image) == ("running", "RTX 4090", 1, "img:1")
     assert (found.country, found.region, found.host, found.operator) == ("SE", "EU", "7", "3")
-    assert (found.price_per_hour, found.disk_gb) == (Decimal("0.3056"), 20)
+    assert (str(found.price_per_hour), found.disk_gb) == ("0.305600", 20)
     assert found.started_at == datetime(2026, 11, 23, 17, 25, 13, 500000, tzinfo=UTC)
     assert found.ends_at == datetime(2026, 12, 3, 16, 6, 40, tzinfo=UTC)
 
