@@ -39,7 +39,7 @@ def look(
 def ranking_for_people(provider: str, want: OfferFilter, need: Need) -> Ranking:
     """The ranking as a wake would make it now, with what fails the wish. Lists may be a minute old.
 
-    Other GPUs than the wished are asked for only where nothing fits. Raises ``ProviderError``.
+    What is further from the wish is asked for only where nothing fits. Raises ``ProviderError``.
     """
     search, hosts = _cached(get_provider(provider)), remembered(provider)
     wished, *others = loosened(want)
@@ -78,8 +78,11 @@ def _usual_hours(instance: Instance) -> float:
 
 
 def _ask(search: Search, questions: Iterable[OfferFilter]) -> tuple[Offer, ...]:
-    """The answers to different questions in one list, each offer once."""
-    found = {offer.offer_id: offer for want in dict.fromkeys(questions) for offer in search(want)}
+    """The answers to different questions in one list, each offer once and as first told: a price includes the disk."""
+    found: dict[str, Offer] = {}
+    for want in dict.fromkeys(questions):
+        for offer in search(want):
+            found.setdefault(offer.offer_id, offer)
     return tuple(found.values())
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from hibernation.domain.offers.fitting import Constraint
 from hibernation.domain.offers.ranking import Estimate, Ranking, Rejected, usd
 from hibernation.domain.offers.values import Offer, OfferFilter
-from hibernation.domain.offers.words import headline, place_of, price, wish
+from hibernation.domain.offers.words import headline, money, place_of, wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,14 @@ class Advice:
 def loosened(want: OfferFilter) -> tuple[OfferFilter, ...]:
     """What else to ask a marketplace for so that advice can be given: few questions, for it answers few.
 
-    First the wished GPUs whatever else they are, then other GPUs where everything else is as wished. Where no GPU is
-    wished: any price, and then any place.
+    First the wished GPUs whatever else they are, then any GPU and at last any disk where everything else is as wished.
+    Where no GPU is wished: any price, any place, any disk. The disk is in the price, so it is asked for with the rest.
     """
+    any_disk = replace(want, min_disk_gb=0)
     if want.gpu_type is None:
-        return replace(want, max_price=None), replace(want, region=None)
-    return OfferFilter(gpu_type=want.gpu_type, gpu_count=want.gpu_count), replace(want, gpu_type=None)
+        return replace(want, max_price=None), replace(want, region=None), any_disk
+    wished = OfferFilter(gpu_type=want.gpu_type, gpu_count=want.gpu_count, min_disk_gb=want.min_disk_gb)
+    return wished, replace(want, gpu_type=None), any_disk
 
 
 def advise(ranking: Ranking) -> Advice:
@@ -89,7 +91,7 @@ def _to(constraint: Constraint, rejected: Rejected) -> str:
         case Constraint.REGION:
             return offer.country or offer.region
         case Constraint.PRICE:
-            return price(offer)
+            return f"{offer.price_per_hour.normalize():f}"
         case Constraint.DISK:
             return str(offer.disk_gb)
         case Constraint.CUDA:
@@ -110,7 +112,7 @@ def _do(constraint: Constraint, rejected: Rejected, estimate: Estimate, want: Of
     cost = f"{headline(offer)}, ${estimate.cost.total:.2f} expected for {estimate.need.session_hours:g} h"
     match constraint:
         case Constraint.PRICE:
-            return f"raise max_price from ${want.max_price} to ${to} an hour: {cost}"
+            return f"raise max_price from {money(want.max_price or Decimal(0))} to ${to} an hour: {cost}"
         case Constraint.REGION:
             return f"take {place_of(offer)} as well: {cost}"
         case Constraint.GPU_TYPE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 from hibernation.domain.durations import in_words
 from hibernation.domain.offers.fitting import Constraint
@@ -21,18 +22,18 @@ def place_of(offer: Offer) -> str:
 def headline(offer: Offer) -> str:
     """``2 x RTX 4090 in EU (SE) at $0.72/h``."""
     many = f"{offer.gpu_count} x " if offer.gpu_count > 1 else ""
-    return f"{many}{offer.gpu_type} in {place_of(offer)} at ${price(offer)}/h"
+    return f"{many}{offer.gpu_type} in {place_of(offer)} at {money(offer.price_per_hour)}/h"
 
 
-def price(offer: Offer) -> str:
-    """USD an hour, without digits that say nothing."""
-    return f"{offer.price_per_hour.normalize():f}"
+def money(amount: Decimal) -> str:
+    """USD without digits that say nothing."""
+    return f"${amount.normalize():f}"
 
 
 def wish(want: OfferFilter) -> str:
     """``RTX 3090, EU, at most $0.3/h``; or ``anything``."""
     many = f"{want.gpu_count} x " if want.gpu_count > 1 else ""
-    cap = f"at most ${want.max_price.normalize():f}/h" if want.max_price is not None else ""
+    cap = f"at most {money(want.max_price)}/h" if want.max_price is not None else ""
     return ", ".join(filter(None, (f"{many}{want.gpu_type or ''}".strip(), want.region, cap))) or "anything"
 
 
@@ -68,7 +69,7 @@ def why_not(rejected: Rejected, want: OfferFilter) -> str:
 
 
 def _work(estimate: Estimate) -> str:
-    return f"{estimate.need.session_hours:g} h at ${price(estimate.offer)} = ${estimate.cost.work:.2f}"
+    return f"{estimate.need.session_hours:g} h at {money(estimate.offer.price_per_hour)} = ${estimate.cost.work:.2f}"
 
 
 def _traffic(estimate: Estimate) -> str:
@@ -76,8 +77,8 @@ def _traffic(estimate: Estimate) -> str:
     traffic = cost.download + cost.upload
     if not traffic:
         return ""
-    down = f"{need.download_gb:.1f} GB down at ${offer.download_usd_gb}" if cost.download else ""
-    up = f"{need.upload_gb:.1f} GB up at ${offer.upload_usd_gb}" if cost.upload else ""
+    down = f"{need.download_gb:.1f} GB down at {money(offer.download_usd_gb)}" if cost.download else ""
+    up = f"{need.upload_gb:.1f} GB up at {money(offer.upload_usd_gb)}" if cost.upload else ""
     parts = " and ".join(filter(None, (down, up)))
     return f"{parts} = ${traffic:.2f}, {traffic / cost.total:.0%} of all"
 
@@ -134,7 +135,7 @@ def _fails(constraint: Constraint, rejected: Rejected, want: OfferFilter) -> str
         case Constraint.REGION:
             return f"stands in {place_of(offer)}"
         case Constraint.PRICE:
-            return f"costs ${price(offer)}/h"
+            return f"costs {money(offer.price_per_hour)}/h"
         case Constraint.DISK:
             return f"{offer.disk_gb} of {want.min_disk_gb} GB disk"
         case Constraint.CUDA:

@@ -127,7 +127,7 @@ def test_without_an_offer_it_says_what_to_relax_while_it_waits_and_when_it_gives
     seen = OffersSeen((an_offer(),), widely=True)
     wait = conclude(waking("choose", want=want), seen)
     assert isinstance(wait, Wait)
-    assert "raise max_price from $0.30 to $0.4 an hour" in wait.why
+    assert "raise max_price from $0.3 to $0.4 an hour" in wait.why
     outcome = finished(conclude(waking("choose", entered_at=LONG_AGO, want=want), seen), "no_offer")
     assert outcome.error == wait.why
     assert SetStatus(S.FAILED) in outcome.changes
