@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 
 from hibernation.domain.errors import DumontError
 from hibernation.domain.states import SnapshotState
-from hibernation.models import Event, Instance, Machine, Operation, Snapshot, UsageInterval
+from hibernation.models import Event, Host, Instance, Machine, Operation, Snapshot, UsageInterval
 from hibernation.services.clock import db_now
 from hibernation.services.requests import request_hibernate, request_snapshot, request_wake
 from hibernation.services.retention import choice_for, delete_snapshot, keep_snapshot
@@ -152,6 +152,18 @@ class MachineAdmin(ReadOnlyAdmin):
     list_display = ("label", "contract_id", "state", "gpu_type", "region", "price_per_hour", "launched_at")
     list_filter = ("state", "provider")
     search_fields = ("label", "contract_id")
+
+
+@admin.register(Host)
+class HostAdmin(ReadOnlyAdmin):
+    """What is remembered of hosts. Deleting one forgets it: it is an offer like any other again."""
+
+    list_display = ("host", "provider", "operator", "verdict", "avoid_until", "failures", "download_mbps")
+    list_filter = ("provider", "verdict")
+    search_fields = ("host", "operator", "reason")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("hibernation.delete_host")
 
 
 @admin.register(Operation)

@@ -10,14 +10,14 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from hibernation.models import Event, Instance, Operation, Snapshot
+from hibernation.models import Event, Host, Instance, Operation, Snapshot
 from tests.factories import make_hibernated, make_instance, make_machine, make_pack, make_snapshot
 from tests.hibernation.services.world import World
 
 pytestmark = pytest.mark.django_db
 INSTANCES = "/admin/hibernation/instance/"
 SNAPSHOTS = "/admin/hibernation/snapshot/"
-MODELS = ["instance", "machine", "operation", "event", "snapshot", "usageinterval"]
+MODELS = ["instance", "machine", "host", "operation", "event", "snapshot", "usageinterval"]
 
 
 @pytest.fixture
@@ -27,11 +27,16 @@ def root(client: Client) -> Client:
 
 
 @pytest.fixture
-def guest(client: Client) -> Client:
+def guest_user() -> User:
     """Staff that may look at instances."""
     user = User.objects.create_user("guest", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_instance"))
-    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def guest(client: Client, guest_user: User) -> Client:
+    client.force_login(guest_user)
     return client
 
 
@@ -50,6 +55,16 @@ def test_every_list_can_be_looked_at_and_not_added_to(root: Client, world: World
     world.asleep()
     assert root.get(f"/admin/hibernation/{model}/").status_code == 200
     assert root.get(f"/admin/hibernation/{model}/add/").status_code == 403
+
+
+def test_a_host_can_be_forgotten_by_who_may(root: Client, guest_user: User) -> None:
+    row = Host.objects.create(provider="fake", host="h1")
+    path = f"/admin/hibernation/host/{row.pk}/delete/"
+    guest = Client()
+    guest.force_login(guest_user)
+    assert guest.post(path, {"post": "yes"}).status_code == 403
+    assert root.post(path, {"post": "yes"}).status_code == 302
+    assert not Host.objects.exists()
 
 
 def test_a_row_cannot_be_changed_or_deleted(root: Client) -> None:
