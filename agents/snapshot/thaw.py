@@ -10,17 +10,15 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agents.snapshot.catalog import Kept
-from agents.snapshot.chunk import unpack_chunk
-from agents.snapshot.errors import ManifestInvalid, SnapshotError
+from agents.snapshot.errors import ManifestInvalid
+from agents.snapshot.fill import fill
 from agents.snapshot.format import (
-    HOLE,
     MAX_MANIFEST_STORED,
     DirRow,
     Manifest,
@@ -29,22 +27,16 @@ from agents.snapshot.format import (
 from agents.snapshot.journal import Journal, journal_path
 from agents.snapshot.manifest import check_refs, check_size, count, unpack_manifest
 from agents.snapshot.model_cache import fetch_command
-from agents.snapshot.pipeline import Growth, closed_after, run_all
+from agents.snapshot.pipeline import closed_after
 from agents.snapshot.place import Place
 from agents.snapshot.progress import Progress, utc_now, write_atomically
-from agents.snapshot.resume import Work, begin_journal, keep_finished, runs_of
-from agents.snapshot.room import Room
+from agents.snapshot.resume import Work, begin_journal, keep_finished
 from agents.snapshot.rules import RuleBook
 from agents.snapshot.spec import ThawSpec
 from agents.snapshot.state import save_restored
 from agents.snapshot.transfer import Transfer
 from agents.snapshot.walk import own_paths
 
-DOWNLOADERS = 6
-MOST_DOWNLOADERS = 24
-"""Each holds one run of stored bytes, 8 MiB."""
-_RUN = 8 << 20
-_GAP = 128 << 10
 _REPORTED = 200
 
 
@@ -81,18 +73,21 @@ def _thaw(work: Work) -> dict[str, Any]:
     work.transfer.expect([pack.key for pack in sorted(manifest.packs, key=lambda pack: pack.tier)])
     progress.set(phase="download")
     progress.usable_after(sum(manifest.files[number].size for number in tiers[0]))
-    _fill(work, tiers[0])
-    for symlink in manifest.symlinks:
-        work.place.symlink(symlink)
-    _link(work)
-    usable_at = utc_now()
-    progress.set(usable=True)
-    _fill(work, tiers[1])
+    usable_at: list[str] = []
+
+    def be_usable() -> None:
+        for symlink in manifest.symlinks:
+            work.place.symlink(symlink)
+        _link(work)
+        usable_at.append(utc_now())
+        progress.set(usable=True)
+
+    fill(work, tiers, be_usable)
     progress.set(phase="finish")
     _link(work)
     work.place.drop_staging()
     _save_state(work, [work.place.finish_dir(row) for row in reversed(dirs)])
-    return _result(work, usable_at)
+    return _result(work, usable_at[0])
 
 
 def _fetch_manifest(spec: ThawSpec, transfer: Transfer) -> Manifest:
@@ -116,118 +111,6 @@ def _tiers(work: Work) -> tuple[list[int], list[int]]:
         if number not in work.placed:
             tiers[file_tier(file.path, file.mode, file.size)].append(number)
     return tiers
-
-
-def _fill(work: Work, numbers: list[int]) -> None:
-    """Restore these files: begin the big ones, then run through the stored chunks they need, pack by pack."""
-    wanted: dict[int, list[tuple[int, int, int]]] = {}
-    for number in numbers:
-        file = work.manifest.files[number]
-        if not file.size:
-            work.placed[number] = work.place.small_file(file, b"")
-            work.progress.add(files=1)
-            continue
-        if file.hash and len(file.refs) == 1 and file.refs[0][0] != HOLE:
-            wanted.setdefault(file.refs[0][0], []).append((number, -1, 0))
-            continue
-        runs = [(run, at) for run, at in runs_of(file) if file.refs[run][0] != HOLE]
-        missing = [(run, at) for run, at in runs if (number, run) not in work.present]
-        work.progress.add(size=file.size - sum(file.refs[run][2] for run, _ in missing))
-        work.place.stage(number, file.size)
-        work.refs_left[number] = len(missing)
-        if not missing:
-            _finish_big(work, number)
-        for run, at in missing:
-            wanted.setdefault(file.refs[run][0], []).append((number, run, at))
-    tasks = (partial(_fetch, work, run, wanted) for run in _stored_runs(work.manifest, wanted))
-    run_all(tasks, DOWNLOADERS, Growth(DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved))
-
-
-def _stored_runs(manifest: Manifest, wanted: Iterable[int]) -> Iterator[list[int]]:
-    """Chunks that are fetched with one request: neighbours in a pack, small gaps included, up to 8 MiB."""
-    run: list[int] = []
-    for number in sorted(wanted, key=lambda n: (manifest.chunks[n].pack, manifest.chunks[n].offset)):
-        chunk = manifest.chunks[number]
-        if run:
-            first, last = manifest.chunks[run[0]], manifest.chunks[run[-1]]
-            near = chunk.offset - (last.offset + last.stored) <= _GAP
-            if chunk.pack != first.pack or not near or chunk.offset + chunk.stored - first.offset > _RUN:
-                yield run
-                run = []
-        run.append(number)
-    if run:
-        yield run
-
-
-def _fetch(work: Work, run: list[int], wanted: dict[int, list[tuple[int, int, int]]]) -> None:
-    """Download one run, then decode it when a processor is free for that."""
-    chunks = work.manifest.chunks
-    first = chunks[run[0]]
-    end = max(chunks[number].offset + chunks[number].stored for number in run)
-    key = work.manifest.packs[first.pack].key
-    with _buffer(work, end - first.offset) as data:
-        work.transfer.download(key, first.offset, data)
-        with work.rooms.lent() as room:
-            try:
-                _unpack(work, run, data, wanted, room)
-            except SnapshotError as error:
-                raise SnapshotError(error.code, f"{key}: {error}") from error
-
-
-def _buffer(work: Work, size: int) -> memoryview:
-    """The thread's own, grown to the biggest run it ever fetched."""
-    kept: bytearray = getattr(work.local, "buffer", bytearray())
-    if len(kept) < size:
-        kept = work.local.buffer = bytearray(max(size, _RUN))
-    return memoryview(kept)[:size]
-
-
-def _unpack(
-    work: Work, run: list[int], data: memoryview, wanted: dict[int, list[tuple[int, int, int]]], room: Room
-) -> None:
-    start = work.manifest.chunks[run[0]].offset
-    small: list[int] = []
-    for number in run:
-        chunk = work.manifest.chunks[number]
-        at = chunk.offset - start
-        raw = unpack_chunk(work.spec.keys, chunk, data[at : at + chunk.stored], room)
-        _put(work, memoryview(raw), wanted[number], small, room)
-    if small:
-        work.journal.append(small)
-        files = work.manifest.files
-        work.progress.add(size=sum(files[number].size for number in small), files=len(small))
-
-
-def _put(
-    work: Work, raw: memoryview, targets: list[tuple[int, int, int]], small: list[int], room: Room
-) -> None:
-    """Write one decoded chunk to every file that uses it; note in ``small`` the small files this finished."""
-    for number, run, at in targets:
-        file = work.manifest.files[number]
-        _, offset, length = file.refs[max(run, 0)]
-        data = raw[offset : offset + length]
-        if run < 0:
-            work.placed[number] = work.place.small_file(file, data)
-            small.append(number)
-        else:
-            _put_run(work, number, data, at, None if offset else room)
-
-
-def _put_run(work: Work, number: int, data: memoryview, at: int, room: Room | None) -> None:
-    """Past the page cache only while chunks wait for a processor: else its copy is free, and the cache of use."""
-    work.place.write_staged(number, data, at, room if work.rooms.are_short else None)
-    work.progress.add(size=len(data))
-    with work.lock:
-        work.refs_left[number] -= 1
-        is_whole = work.refs_left[number] == 0
-    if is_whole:
-        _finish_big(work, number)
-
-
-def _finish_big(work: Work, number: int) -> None:
-    work.placed[number] = work.place.unstage(number, work.manifest.files[number])
-    work.journal.append([number])
-    work.progress.add(files=1)
 
 
 def _link(work: Work) -> None:

@@ -333,7 +333,7 @@ def test_a_replayed_older_chunk_is_noticed(
 def test_a_directory_that_becomes_a_symlink_meanwhile_leads_nowhere(
     other: Box, frozen: dict[str, Any], canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = thaw._fill
+    real = thaw.fill
 
     def redirect(*args: Any) -> None:
         folder = other.workspace / "d"
@@ -342,7 +342,7 @@ def test_a_directory_that_becomes_a_symlink_meanwhile_leads_nowhere(
             folder.symlink_to(canary)
         real(*args)
 
-    monkeypatch.setattr(thaw, "_fill", redirect)
+    monkeypatch.setattr(thaw, "fill", redirect)
     with pytest.raises((SnapshotError, OSError)):
         other.thaw(frozen)
 

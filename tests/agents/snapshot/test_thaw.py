@@ -5,27 +5,25 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents.snapshot import place, resume, thaw
+from agents.snapshot import fill, place, resume, room, thaw
 from agents.snapshot.errors import SnapshotError
+from agents.snapshot.resume import Work
 from tests.agents.snapshot.harness import Box, Cloud, picture
 
 MIB = 1 << 20
 
 
-@pytest.fixture
-def frozen(box: Box) -> dict[str, Any]:
-    (box.workspace / "src").mkdir()
-    for number in range(40):
-        (box.workspace / "src" / f"m{number}.py").write_text(f"value = {number}\n" * 50)
-    (box.workspace / "weights.bin").write_bytes(os.urandom(20 * MIB))
-    (box.workspace / "more.bin").write_bytes(os.urandom(9 * MIB))
-    (box.workspace / "link").symlink_to("src")
-    return box.freeze("s1")
+def wait_until_usable(work: Work) -> None:
+    deadline = time.monotonic() + 20
+    while not work.progress.facts["usable"]:
+        assert time.monotonic() < deadline, "it never became usable"
+        time.sleep(0.005)
 
 
 def unproven(other: Box, frozen: dict[str, Any]) -> str:
@@ -113,18 +111,18 @@ def test_a_directory_in_the_place_of_a_file_is_a_conflict(other: Box, frozen: di
 def test_a_full_disk_fails_and_a_second_run_goes_on(
     box: Box, other: Box, cloud: Cloud, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = [12 * MIB]
+    left = [12 * MIB]
     real = place.write_at
 
     def write_at(fd: int, data: memoryview, offset: int) -> None:
-        room[0] -= len(data)
-        if room[0] < 0:
+        left[0] -= len(data)
+        if left[0] < 0:
             real(fd, data[: len(data) // 2], offset)
             raise OSError(errno.ENOSPC, "No space left on device")
         real(fd, data, offset)
 
-    for module in (place, thaw):
-        monkeypatch.setattr(module, "write_at", write_at)
+    monkeypatch.setattr(place, "write_at", write_at)
+    monkeypatch.setattr(room.Rooms, "are_short", False)
     with pytest.raises(OSError, match="No space") as failure:
         other.thaw(frozen)
     assert failure.value.errno == errno.ENOSPC
@@ -140,10 +138,11 @@ def test_a_full_disk_fails_and_a_second_run_goes_on(
 def test_a_finished_file_is_never_touched_again(
     other: Box, cloud: Cloud, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: object) -> None:
+    def fail(work: Work, number: int) -> None:
+        wait_until_usable(work)
         raise SnapshotError("stopped", "killed here")
 
-    monkeypatch.setattr(thaw, "_finish_big", fail)
+    monkeypatch.setattr(fill, "_finish_big", fail)
     with pytest.raises(SnapshotError):
         other.thaw(frozen)
     monkeypatch.undo()
@@ -186,20 +185,18 @@ def test_what_the_user_changed_during_a_thaw_is_read_next_time(
     assert len(second["packs_new"]) == 1
 
 
-def test_progress_says_usable_before_the_bulk(
+def test_usable_does_not_wait_for_the_bulk(
     other: Box, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[bool] = []
-    real = thaw._finish_big
+    real = fill._finish_big
 
-    def note(work: Any, number: int) -> None:
-        seen.append(work.progress.facts.get("usable", False))
+    def note(work: Work, number: int) -> None:
+        wait_until_usable(work)
         assert (other.workspace / "src" / "m1.py").exists()
         assert (other.workspace / "link").is_symlink()
         real(work, number)
 
-    monkeypatch.setattr(thaw, "_finish_big", note)
+    monkeypatch.setattr(fill, "_finish_big", note)
     result = other.thaw(frozen)
-    assert seen == [True, True]
     assert result["usable_at"] <= result["complete_at"]
     assert json.dumps(result)
