@@ -50,6 +50,10 @@ def _answer(parsed: argparse.Namespace) -> dict[str, Any]:
         from agents.fence import fence
 
         return fence(parsed.workspace, parsed.state_file, parsed.record)
+    if parsed.command == "guard":
+        from agents.guard.command import guard
+
+        return guard(parsed.state_dir, parsed.hold)
     from agents.snapshot.writers import resume_writers
 
     return resume_writers(parsed.record)
@@ -79,11 +83,24 @@ def _parser() -> argparse.ArgumentParser:
     fence.add_argument("--record", type=_path, required=True)
     resume = commands.add_parser("resume-writers", help="let the stopped processes go on")
     resume.add_argument("--record", type=_path, required=True)
+    guard = commands.add_parser(
+        "guard", help="when this machine stops itself, for want of contact; keep it running"
+    )
+    guard.add_argument(
+        "--hold", type=_hours, metavar="HOURS", help="not for so long, whatever comes; 0: as usual again"
+    )
+    guard.add_argument("--state-dir", type=_path, default=Path("~/.dumont").expanduser())
     return parser
 
 
 def _path(text: str) -> Path:
     return Path(text).expanduser()
+
+
+def _hours(text: str) -> float:
+    from agents.guard.command import hold_hours
+
+    return hold_hours(text)
 
 
 def _speak_utf8() -> None:

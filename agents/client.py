@@ -99,7 +99,9 @@ class ControlClient:
     def _exchange_once(self, body: bytes, headers: Mapping[str, str]) -> _Answer:
         self._connection.request("POST", self._path, body, dict(headers))
         response = self._connection.getresponse()
-        answer = _Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, _read(response))
+        answer = _Answer(
+            response.status, {k.lower(): v for k, v in response.getheaders()}, read_body(response)
+        )
         if response.length == 0:
             response.close()  # Read to its end, which keeps the connection usable.
         if not response.isclosed():
@@ -131,7 +133,7 @@ def _connection(scheme: str, host: str, port: int | None, timeout: float) -> htt
     return http.client.HTTPConnection(host, port, timeout=timeout)
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
+def read_body(response: http.client.HTTPResponse) -> bytes:
     """At most a little over the longest sane reply: a huge or dripping body must not hold the agent."""
     deadline = time.monotonic() + REPLY_SECONDS
     body = b""

@@ -14,7 +14,7 @@ import time
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 if not __package__:
@@ -26,12 +26,13 @@ if not __package__:
 
 from agents.activity import ActivityMeter
 from agents.client import ControlClient, Result, TokenUnavailable, checked_url
+from agents.contact import GuardLink, guard_command
 from agents.gpu import FirstWorking, NvmlReader
 from agents.held import HeldWriters
 from agents.identity import AlreadyRunning, only_agent
 from agents.monitor import Monitor
 from agents.nvidia_smi import SmiReader
-from agents.protocol import AGENT_VERSION, sane_interval
+from agents.protocol import AGENT_VERSION, Reply, sane_interval
 from agents.reading import Recorder
 from agents.sampler import Sampler
 from agents.spool import Spool
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     _log_to_stderr()
+    if options.guard:
+        return _guard(options.state_dir)
     token = _token_source(options.token_file, os.environ)
     try:
         token()
@@ -100,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="report used and free space of this folder, e.g. /workspace",
     )
+    add(
+        "--guard", action="store_true",
+        help="be the guard of this machine instead, which stops it when it is idle and nobody was heard for hours; "
+        "the monitor starts one itself where the control plane wants it",
+    )  # fmt: skip
     add("--version", action="version", version=f"dumont-agent {AGENT_VERSION}")
     return parser
 
@@ -206,7 +214,17 @@ def _monitor(options: argparse.Namespace, token: Callable[[], str]) -> int:
             recorder = _recorder(options, sampler)
             spool = Spool(options.state_dir / "spool.jsonl", options.instance_id)
             held = HeldWriters(options.state_dir / "paused.json")
-            Monitor(recorder.take, client, spool, options.interval, heard=held.heard).run()
+            guard = GuardLink(options.state_dir, guard_command())
+
+            def read(interval: float) -> dict[str, Any]:
+                guard.attend()
+                return recorder.take(interval)
+
+            def heard(reply: Reply) -> None:
+                held.heard(reply.status)
+                guard.heard(reply)
+
+            Monitor(read, client, spool, options.interval, heard=heard).run()
     except AlreadyRunning as error:
         log.error("%s; stop it first or give another --state-dir", error)
         return FAILED
@@ -239,6 +257,17 @@ def _test(options: argparse.Namespace, token: Callable[[], str]) -> int:
         )
         return GPU_UNKNOWN
     log.info("sent and accepted")
+    return OK
+
+
+def _guard(state_dir: Path) -> int:
+    from agents.guard.command import be_guard
+
+    try:
+        be_guard(state_dir)
+    except AlreadyRunning as error:
+        log.error("%s", error)
+        return FAILED
     return OK
 
 

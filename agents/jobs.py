@@ -72,7 +72,7 @@ def status(folder: Path) -> dict[str, Any]:
     progress = _read_progress(folder)
     if not progress:
         return {"job": folder.name, "state": "unknown"}
-    if progress["state"] == "running" and not _is_locked(folder):
+    if progress["state"] == "running" and not is_running(folder):
         progress = _read_progress(folder)  # it may have ended between the two looks
         if progress["state"] == "running":
             progress["state"] = "died"
@@ -83,12 +83,27 @@ def stop(folder: Path) -> dict[str, Any]:
     """End the job and wait until it is gone. Repeatable; a job that ended stays as it ended."""
     deadline = time.monotonic() + _STOP_SECONDS
     number = signal.SIGTERM
-    while _is_locked(folder):
+    while is_running(folder):
         if time.monotonic() > deadline:
             number = signal.SIGKILL
         _signal_runner(folder, number)
         time.sleep(0.05)
     return status(folder)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether the job of this folder has a process now, whatever its progress says. Also on a read-only disk."""
+    try:
+        fd = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def run(folder: Path, spec: dict[str, Any], progress: Progress) -> bool:
@@ -202,6 +217,7 @@ def _tune(*, is_background: bool) -> None:
     its pages in again. One arena for all threads makes one thread's freed buffer the next one's.
     """
     _give_way(is_background)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # we multiply nothing: its idle threads only spin
     gc.disable()  # no cycles of any size here, and 100,000 rows to walk through each time
     with contextlib.suppress(ValueError, OSError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -253,20 +269,6 @@ def _try_lock(folder: Path, attempts: int) -> int | None:
         return fd
     os.close(fd)
     return None
-
-
-def _is_locked(folder: Path) -> bool:
-    try:
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _read_progress(folder: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Monitor:
     """Takes a reading every ``interval`` seconds and delivers it, the newest first, then what was spooled.
 
     ``read(interval)`` gives the next reading as JSON; ``clock`` is monotonic, so a clock jump changes nothing.
-    ``heard`` is told the instance's status with each answer to a live reading.
+    ``heard`` is told each answer to a live reading.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Monitor:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
         backoff: Backoff | None = None,
-        heard: Callable[[str], None] = lambda status: None,
+        heard: Callable[[Reply], None] = lambda reply: None,
     ) -> None:
         self._read = read
         self._client = client
@@ -137,7 +137,7 @@ class Monitor:
             log.info("the server says %s (instance is %s)", reply.action, reply.status or "?")
             self._action = reply.action
         self._stopped = reply.action == "stop"
-        self._heard(reply.status)
+        self._heard(reply)
 
     def _replay(self) -> None:
         """Send what was spooled, a bounded number so that the next heartbeat is on time."""

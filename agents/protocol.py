@@ -9,7 +9,8 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, TypeGuard
 
 PROTOCOL_VERSION = 1
 AGENT_VERSION = "0.1.0"
@@ -21,6 +22,7 @@ MAX_ERRORS = 10
 MAX_ERROR_CHARS = 200
 MAX_JOBS = 4
 MAX_JOB_BYTES = 4 * 1024
+MAX_FACT_CHARS = 300
 MIN_INTERVAL_SECONDS = 1
 MAX_INTERVAL_SECONDS = 3600
 ACTIONS = frozenset({"none", "prepare_hibernate", "stop"})
@@ -38,6 +40,42 @@ class GpuProcess:
     gpu: int
     name: str
     memory_mib: float | None
+
+
+class GuardOutcome(str, Enum):  # noqa: UP042 - Python 3.10 has no StrEnum
+    """``stopped``: the provider was told to stop this machine. ``unable``: it was time to, and it could not be done."""
+
+    STOPPED = "stopped"
+    UNABLE = "unable"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardFact:
+    """What the guard of this box did while the control plane was away.
+
+    ``id``: the same fact has the same one, however often it is told. ``at``: the box's clock, for people only.
+    ``reason``: a sentence of at most 300 characters. ``silent_seconds``: how long there had been no contact.
+    """
+
+    id: str
+    outcome: GuardOutcome
+    at: str
+    silent_seconds: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardTerms:
+    """When this box may stop itself: after so many seconds without contact in which it was idle throughout; 0: never.
+
+    ``gpu_usage_threshold``: per cent, a GPU above it is busy. ``provider`` and ``contract_id``: what this rental is
+    called, so that no box ever stops another.
+    """
+
+    after_seconds: float
+    gpu_usage_threshold: float
+    provider: str
+    contract_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +98,7 @@ class Reading:
     - ``errors``: sentences for people, at most 10 of 200 characters.
     - ``spooled``: True when this reading is history, sent late.
     - ``jobs``: progress of running freeze and thaw jobs, at most 4 of 4 KiB.
+    - ``guard``: a ``GuardFact`` that the server has not confirmed yet; sent until it does.
     """
 
     instance_id: str
@@ -86,6 +125,7 @@ class Reading:
     errors: tuple[str, ...] = ()
     spooled: bool = False
     jobs: tuple[Mapping[str, Any], ...] = ()
+    guard: GuardFact | None = None
     agent_version: str = AGENT_VERSION
     protocol_version: int = PROTOCOL_VERSION
 
@@ -116,11 +156,16 @@ def _fit(payload: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the control plane answers. ``interval`` is None when it is absent or not sane: keep the present one."""
+    """What the control plane answers. ``interval`` and ``guard`` are None when absent or not sane: keep the present.
+
+    ``guard_noted``: the id of the ``GuardFact`` that it has written down; empty if none was sent.
+    """
 
     status: str
     action: str
     interval: float | None
+    guard: GuardTerms | None = None
+    guard_noted: str = ""
 
 
 def parse_reply(body: bytes, instance_id: str) -> Reply:
@@ -133,12 +178,33 @@ def parse_reply(body: bytes, instance_id: str) -> Reply:
         raise MalformedReply("the answer does not confirm the heartbeat")
     if data.get("instance_id", instance_id) != instance_id:
         raise MalformedReply("the answer is for another instance")
-    action, status = data.get("action"), data.get("status")
+    action, status, noted = data.get("action"), data.get("status"), data.get("guard_noted")
     return Reply(
         status=status if isinstance(status, str) else "",
         action=action if isinstance(action, str) and action in ACTIONS else "none",
         interval=sane_interval(data.get("interval")),
+        guard=guard_terms(data.get("guard")),
+        guard_noted=noted if isinstance(noted, str) else "",
     )
+
+
+def guard_terms(value: object) -> GuardTerms | None:
+    """The terms in ``value`` as JSON has them, or None if they make no sense."""
+    if not isinstance(value, dict):
+        return None
+    after, threshold = value.get("after_seconds"), value.get("gpu_usage_threshold")
+    provider, contract = value.get("provider"), value.get("contract_id")
+    if not _is_amount(after) or not _is_amount(threshold):
+        return None
+    if not isinstance(provider, str) or not isinstance(contract, str):
+        return None
+    return GuardTerms(float(after), float(threshold), provider, contract)
+
+
+def _is_amount(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value >= 0
 
 
 def sane_interval(value: object) -> float | None:

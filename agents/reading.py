@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.activity import ActivityMeter
+from agents.contact import kept_fact
 from agents.identity import SequenceNumber, boot_id
 from agents.protocol import MAX_JOB_BYTES, MAX_JOBS, Reading
 from agents.sampler import SAMPLE_SECONDS, Sampler
@@ -46,6 +47,7 @@ class Recorder:
             samples=gpus.samples,
             errors=gpus.errors,
             jobs=running_jobs(self._state_dir / "jobs"),
+            guard=kept_fact(self._state_dir),
         ).to_json()
 
 

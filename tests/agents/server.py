@@ -6,9 +6,11 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from agents.protocol import GuardTerms
 
 
 @dataclass
@@ -19,6 +21,8 @@ class Scripted:
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     action: str = "none"
     interval: int = 30
+    guard: GuardTerms | None = None
+    guard_noted: str = ""
     received: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -26,7 +30,11 @@ class Scripted:
 
     def accepted(self, instance_id: str) -> tuple[int, dict[str, str], bytes]:
         fields = {"status": "running", "action": self.action, "interval": self.interval}
-        reply = {"received": True, "instance_id": instance_id, **fields}
+        reply: dict[str, Any] = {"received": True, "instance_id": instance_id, **fields}
+        if self.guard is not None:
+            reply["guard"] = asdict(self.guard)
+        if self.guard_noted:
+            reply["guard_noted"] = self.guard_noted
         return 200, {}, json.dumps(reply).encode()
 
 

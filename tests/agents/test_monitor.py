@@ -61,10 +61,10 @@ def world(tmp_path: Path) -> World:
 
 
 def test_each_answer_is_passed_on(world: World) -> None:
-    heard: list[str] = []
+    heard: list[Reply] = []
     world.monitor = Monitor(world.read, world, world.spool, 30.0, clock=lambda: world.now, heard=heard.append)
     world.monitor.step()
-    assert heard == ["running"]
+    assert heard == [accepted().reply]
 
 
 def test_a_heartbeat_is_sent_every_interval(world: World) -> None:
