@@ -16,7 +16,7 @@ import pytest
 from tests.conformance.official import Official
 from tests.fakes.vast import VastFake
 
-pytestmark = [pytest.mark.conformance, pytest.mark.network, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.conformance, pytest.mark.timeout(900)]
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f t"
 DEFAULTS = {"verified": {"eq": True}, "external": {"eq": False}, "rentable": {"eq": True}}

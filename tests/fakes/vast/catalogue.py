@@ -180,7 +180,7 @@ def _host_side(dice: random.Random, number: int, now: float) -> Row:
         "static_ip": dice.random() < 0.7,
         "direct_port_count": dice.choice((0, 20, 100, 250)) if number % 9 else 100,
         "public_ipaddr": f"192.0.2.{1 + number % 250}",
-        "geolocation": dice.choice(_PLACES),
+        "geolocation": _PLACES[number * 7 % len(_PLACES)],  # all of them, evenly
         "is_bid": False,
         "external": number % 35 == 20,
         "duration": left,

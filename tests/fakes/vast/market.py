@@ -251,7 +251,8 @@ class Market:
         if contract.cur == "stopped" and not was_stopped:
             contract.holds_gpu, contract.up = False, False
             if "gpu_let_on_stop" in contract.traits:
-                self.catalogue.machines[contract.offer["machine_id"]].outsiders += contract.offer["num_gpus"]
+                machine_id = contract.offer["machine_id"]
+                self.catalogue.machines[machine_id].outsiders += self._free_gpus(machine_id)
 
     def _boot_faults(self, contract: Contract) -> dict[str, dict[str, Any]]:
         taken = {
