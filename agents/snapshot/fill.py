@@ -38,9 +38,9 @@ def fill(work: Work, tiers: Sequence[Sequence[int]], first_done: Callable[[], No
 
     def tasks() -> Iterator[Callable[[], None]]:
         for run in first:
-            yield lambda run=run: latch.after(partial(_fetch, work, run, wanted))  # type: ignore[misc]
+            yield lambda run=run: latch.after(partial(_fetch, work, run, wanted, True))  # type: ignore[misc]
         for run in rest:
-            yield partial(_fetch, work, run, wanted)
+            yield partial(_fetch, work, run, wanted, False)
 
     run_all(tasks(), DOWNLOADERS, Growth(DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved))
 
@@ -104,7 +104,7 @@ def _stored_runs(manifest: Manifest, wanted: Iterable[int]) -> Iterator[list[int
         yield run
 
 
-def _fetch(work: Work, run: list[int], wanted: Wanted) -> None:
+def _fetch(work: Work, run: list[int], wanted: Wanted, is_urgent: bool) -> None:
     """Download one run, then decode it when a processor is free for that."""
     chunks = work.manifest.chunks
     first = chunks[run[0]]
@@ -112,7 +112,7 @@ def _fetch(work: Work, run: list[int], wanted: Wanted) -> None:
     key = work.manifest.packs[first.pack].key
     with _buffer(work, end - first.offset) as data:
         work.transfer.download(key, first.offset, data)
-        with work.rooms.lent() as room:
+        with work.rooms.lent(urgent=is_urgent) as room:
             try:
                 _unpack(work, run, data, wanted, room)
             except SnapshotError as error:

@@ -32,7 +32,9 @@ _NOISE = 0.97  # a plane of more entropy than this, as a share of 8 bits, is not
 _CONSTANT = 0.02  # one of less entropy than this is no exponent
 _EVEN_BELOW, _EVEN_WITHIN = 0.9, 0.1
 _CLEARLY = 0.97
-_ROTATED = 0.985  # less is not worth it: an exponent without the sign's noise keeps zstd busy with chance matches
+_ROTATED = (
+    0.985  # less is not worth it: an exponent without the sign's noise keeps zstd busy with chance matches
+)
 _FRAMES = 0.01  # what heads and code tables add, as a share of the chunk: an upper bound
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,30 +20,33 @@ class Room:
 
 
 class Rooms:
-    """``count`` threads decode at once; the others wait. The room that was used last is lent first: it is warm."""
+    """``count`` threads decode at once; the others wait, the urgent ones not behind those that are not.
+
+    The room that was used last is lent first: it is warm.
+    """
 
     def __init__(self, count: int) -> None:
-        self._free: queue.LifoQueue[Room] = queue.LifoQueue()
-        for _ in range(count):
-            self._free.put(Room(memoryview(mmap.mmap(-1, CELL)), memoryview(mmap.mmap(-1, CELL))))
-        self._waiting = 0
-        self._lock = threading.Lock()
+        self._free = [
+            Room(memoryview(mmap.mmap(-1, CELL)), memoryview(mmap.mmap(-1, CELL))) for _ in range(count)
+        ]
+        self._waiting = {True: 0, False: 0}
+        self._turn = threading.Condition()
 
     @property
     def are_short(self) -> bool:
         """Somebody waits for a room: chunks come faster than the processors decode them."""
-        return self._waiting > 0
+        return any(self._waiting.values())
 
     @contextmanager
-    def lent(self) -> Iterator[Room]:
-        self._count(1)
-        room = self._free.get()
-        self._count(-1)
+    def lent(self, *, urgent: bool = True) -> Iterator[Room]:
+        with self._turn:
+            self._waiting[urgent] += 1
+            self._turn.wait_for(lambda: self._free and (urgent or not self._waiting[True]))
+            self._waiting[urgent] -= 1
+            room = self._free.pop()
         try:
             yield room
         finally:
-            self._free.put(room)
-
-    def _count(self, more: int) -> None:
-        with self._lock:
-            self._waiting += more
+            with self._turn:
+                self._free.append(room)
+                self._turn.notify_all()

@@ -118,12 +118,3 @@ def test_a_workspace_written_past_the_cache_is_the_same(
     other.thaw(frozen)
     assert picture(other.workspace) == picture(box.workspace)
     assert calls
-
-
-def test_a_room_is_short_only_while_somebody_waits() -> None:
-    rooms = Rooms(1)
-    assert not rooms.are_short
-    with rooms.lent():
-        assert not rooms.are_short
-    rooms._count(1)
-    assert rooms.are_short

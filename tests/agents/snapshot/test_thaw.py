@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 def wait_until_usable(work: Work) -> None:
     deadline = time.monotonic() + 20
-    while not work.progress.facts["usable"]:
+    while not work.progress.facts.get("usable"):
         assert time.monotonic() < deadline, "it never became usable"
         time.sleep(0.005)
 
