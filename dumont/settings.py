@@ -77,6 +77,8 @@ DUMONT_HEARTBEAT_INTERVAL = timedelta(seconds=env.number("DUMONT_HEARTBEAT_SECON
 DUMONT_SWEEP_INTERVAL = timedelta(seconds=env.number("DUMONT_SWEEP_SECONDS", 10, least=0.5))
 DUMONT_RECONCILE_INTERVAL = timedelta(seconds=env.number("DUMONT_RECONCILE_SECONDS", 30, least=0.5))
 DUMONT_DRIVE_INTERVAL = timedelta(seconds=env.number("DUMONT_DRIVE_SECONDS", 5, least=0.5))
+# Without contact for so long, an idle machine stops itself; 0: never.
+DUMONT_GUARD_AFTER = timedelta(hours=env.number("DUMONT_GUARD_HOURS", 6, least=0))
 DUMONT_LEASE = timedelta(seconds=env.number("DUMONT_LEASE_SECONDS", 15, least=1))
 DUMONT_REACH_DEADLINE = timedelta(seconds=env.number("DUMONT_REACH_SECONDS", 600, least=1))
 DUMONT_LABEL_SETTLE = timedelta(seconds=env.number("DUMONT_LABEL_SETTLE_SECONDS", 30, least=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,18 +12,35 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 from msgspec import Meta, Struct
 
-from agents.protocol import MAX_BODY_BYTES, MAX_GPUS, MAX_PROCESSES
+from agents.protocol import (
+    MAX_BODY_BYTES,
+    MAX_FACT_CHARS,
+    MAX_GPUS,
+    MAX_PROCESSES,
+    GuardFact,
+    GuardOutcome,
+)
 from hibernation.api.authentication import agent_token
 from hibernation.api.bodies import read_body
 from hibernation.api.errors import error_response, plain_error
 from hibernation.api.places import HEARTBEATS
 from hibernation.domain.errors import DumontError
 from hibernation.domain.heartbeats import Beat
-from hibernation.services.heartbeats import Heartbeat, receive_heartbeat
+from hibernation.services.heartbeats import Answer, Heartbeat, receive_heartbeat
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Amount = Annotated[float, Meta(ge=0, le=1e15)]
 ShortText = Annotated[str, Meta(max_length=200)]
+
+
+class GuardFactBody(Struct, frozen=True):
+    """What a machine's guard did while it had no contact: ``agents.protocol.GuardFact``."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    outcome: GuardOutcome
+    at: Annotated[str, Meta(max_length=32)]
+    silent_seconds: Annotated[int, Meta(ge=0, le=2**40)]
+    reason: Annotated[str, Meta(max_length=MAX_FACT_CHARS)]
 
 
 class HeartbeatBody(Struct, frozen=True):
@@ -52,6 +70,7 @@ class HeartbeatBody(Struct, frozen=True):
     errors: Annotated[list[ShortText], Meta(max_length=10)] = []
     spooled: bool = False
     jobs: Annotated[list[dict[str, Any]], Meta(max_length=4)] = []
+    guard: GuardFactBody | None = None
 
 
 # Whoever reads the row later, deep in a stack of its own, must be able to decode it.
@@ -77,15 +96,22 @@ def agent_status(request: HttpRequest) -> JsonResponse:
         return plain_error(400, "invalid", f"This is not a heartbeat: {error}")
     except DumontError as error:
         return error_response(error)
-    return JsonResponse(
-        {
-            "received": True,
-            "instance_id": answer.instance_id,
-            "status": answer.status,
-            "action": answer.action,
-            "interval": answer.interval_seconds,
-        }
-    )
+    return JsonResponse(_reply(answer))
+
+
+def _reply(answer: Answer) -> dict[str, Any]:
+    reply: dict[str, Any] = {
+        "received": True,
+        "instance_id": answer.instance_id,
+        "status": answer.status,
+        "action": answer.action,
+        "interval": answer.interval_seconds,
+    }
+    if answer.guard is not None:
+        reply["guard"] = asdict(answer.guard)
+    if answer.guard_noted:
+        reply["guard_noted"] = answer.guard_noted
+    return reply
 
 
 def parse(raw: bytes) -> Heartbeat:
@@ -102,7 +128,7 @@ def parse(raw: bytes) -> Heartbeat:
     if wire.gpu_count > len(utilizations):
         utilizations += [None] * (wire.gpu_count - len(utilizations))
     reading = msgspec.to_builtins(wire)
-    reading.pop("instance_id")
+    del reading["instance_id"], reading["guard"]
     return Heartbeat(
         instance_id=wire.instance_id,
         beat=Beat(wire.seq, tuple(utilizations), wire.spooled),
@@ -110,6 +136,7 @@ def parse(raw: bytes) -> Heartbeat:
         boot_id=wire.boot_id,
         agent_version=wire.agent_version,
         reading=reading,
+        guard=GuardFact(**msgspec.structs.asdict(wire.guard)) if wire.guard is not None else None,
     )
 
 

@@ -158,6 +158,8 @@ class EventType(StrEnum):
     CONFIG_CHANGED = "config_changed"
     ORPHAN_FOUND = "orphan_found"
     STILL_BILLING = "still_billing"
+    GUARD_STOPPED = "guard_stopped"
+    GUARD_UNABLE = "guard_unable"
     FAILED = "failed"
 
 

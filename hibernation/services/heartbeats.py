@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
 
+from agents.protocol import GuardFact, GuardTerms
 from hibernation.domain import heartbeats
 from hibernation.domain.errors import DumontError
 from hibernation.domain.heartbeats import Beat, BeatResult
@@ -19,6 +20,7 @@ from hibernation.models.heartbeat import UNKNOWN
 from hibernation.services.clock import db_now
 from hibernation.services.due import hibernate_due_at, schedule
 from hibernation.services.facts import operation_facts
+from hibernation.services.guard import guard_terms, note_fact
 from hibernation.services.starting import running_operation
 from hibernation.services.tokens import AgentToken
 from hibernation.services.transitions import emit, set_status
@@ -48,6 +50,7 @@ class Heartbeat:
     boot_id: str
     agent_version: str
     reading: Mapping[str, Any]
+    guard: GuardFact | None = None
 
     @property
     def gpu_utilization(self) -> float | None:
@@ -64,6 +67,8 @@ class Answer:
     status: str
     action: str
     interval_seconds: float
+    guard: GuardTerms | None = None
+    guard_noted: str = ""
 
 
 @transaction.atomic
@@ -82,7 +87,11 @@ def receive_heartbeat(token: AgentToken, heartbeat: Heartbeat) -> Answer:
     if heartbeat.beat.spooled:
         return _answer(instance)
     _store(instance, machine, heartbeat, now)
-    return _answer(instance)
+    return replace(
+        _answer(instance),
+        guard=guard_terms(instance, machine),
+        guard_noted=note_fact(heartbeat.guard, instance, now),
+    )
 
 
 def _refuse(heartbeat: Heartbeat, machine: Machine) -> None:

@@ -66,11 +66,34 @@ def test_a_heartbeat_is_received(world: World) -> None:
         "status": "idle",
         "action": "none",
         "interval": 30.0,
+        "guard": {
+            "after_seconds": 21600.0,
+            "gpu_usage_threshold": 5.0,
+            "provider": "fake",
+            "contract_id": instance.machines.get().contract_id,
+        },
     }
     machine = instance.machines.get()
     assert machine.heartbeat_seq == 1
     assert machine.last_reading["gpu_utilizations"] == [3.0]
     assert "instance_id" not in machine.last_reading
+
+
+def test_what_the_guard_did_is_noted_and_what_makes_no_sense_is_refused(world: World) -> None:
+    instance = world.awake()
+    fact = {
+        "id": "f1",
+        "outcome": "stopped",
+        "at": "2026-01-01T00:00:00Z",
+        "silent_seconds": 9,
+        "reason": "idle",
+    }
+    reply = send(world, instance, body(instance, guard=fact))
+    assert json.loads(reply.content)["guard_noted"] == "f1"
+    assert Event.objects.filter(event_type="guard_stopped").count() == 1
+    assert "guard" not in instance.machines.get().last_reading
+    for wrong in ({"id": ""}, {"outcome": "exploded"}, {"silent_seconds": -1}, {"reason": "x" * 301}):
+        assert send(world, instance, body(instance, seq=2, guard={**fact, **wrong})).status_code == 400
 
 
 def test_the_guides_short_form_is_received(world: World) -> None:

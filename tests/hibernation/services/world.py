@@ -124,6 +124,7 @@ class World:
             boot_id="boot",
             agent_version="1",
             reading={},
+            guard=more.pop("guard", None),
         )
         token = read_agent_token(more.pop("token", box.token))
         assert token is not None
