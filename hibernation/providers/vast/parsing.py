@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from hibernation.domain.offers.gpus import gpu_name
 from hibernation.domain.regions import region_of
 from hibernation.providers.base import PriceRise, RentedMachine, SshAddress
 from hibernation.providers.vast.phases import standing
-from hibernation.providers.vast.replies import contract_id
+from hibernation.providers.vast.replies import as_number, contract_id
 
 NAME = "vast"
 HOURS_IN_MONTH = 720
@@ -157,7 +156,7 @@ def _mapped_port(row: Row) -> int:
 
 
 def _port(value: object) -> int:
-    number = _as_float(value)
+    number = as_number(value)
     return int(number) if number is not None and 0 < number < 65_536 else 0
 
 
@@ -186,17 +185,7 @@ def _int(row: Row, key: str) -> int:
 
 
 def _float(row: Row, key: str) -> float | None:
-    return _as_float(row.get(key))
-
-
-def _as_float(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    return as_number(row.get(key))
 
 
 def _text(row: Row, key: str) -> str:

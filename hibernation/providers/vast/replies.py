@@ -73,14 +73,14 @@ def read(reply: Reply) -> Told:
 def pause(reply: Reply) -> Pause:
     """What a refusal for haste says of when to come back. Never raises."""
     told = read(reply)
-    reset = _number(reply.headers.get("x-ratelimit-reset"))
+    reset = as_number(reply.headers.get("x-ratelimit-reset"))
     if told.code == "search_quota_exceeded" and reset is not None:
         return Pause(min(max(0.0, reset - datetime.now(UTC).timestamp()), 86_400.0))
     match = _THRESHOLD.search(told.text)
     threshold = float(match[1]) if match else None
     asked = _retry_after(reply.headers.get("retry-after"))
     if asked is None:
-        asked = _number((told.json or {}).get("retry_after"))
+        asked = as_number((told.json or {}).get("retry_after"))
     return Pause(None if asked is None else min(max(0.0, asked), _LONGEST_PAUSE), threshold)
 
 
@@ -116,7 +116,7 @@ def _one_line(text: str) -> str:
 
 def _retry_after(value: str | None) -> float | None:
     """Seconds, or a date in the words of HTTP."""
-    seconds = _number(value)
+    seconds = as_number(value)
     if seconds is not None or value is None:
         return seconds
     try:
@@ -126,7 +126,8 @@ def _retry_after(value: str | None) -> float | None:
         return None
 
 
-def _number(value: object) -> float | None:
+def as_number(value: object) -> float | None:
+    """A finite number, also one written as text; else ``None``."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
