@@ -320,6 +320,6 @@ def test_the_sdk_rents_twice_where_an_answer_is_lost(vastai: Official, fake: Vas
 
 def test_the_sdk_orders_again_after_a_502_too(vastai: Official, fake: VastFake) -> None:
     fake.faults.arm("create_502_after")
-    offer = fake.offer(num_gpus=1)
+    offer = fake.offer(gpu_frac=1.0)
     vastai.sdk(f"vast.create_instance(id={offer['id']}, image='img:1', disk=10)")
     assert [entry.status for entry in fake.journal.of("create")] == [502, 404]

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.fakes.vast.limits import THRESHOLDS
 from tests.fakes.vast_caller import Caller
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LEAST = {"api": {"misc": {}, "user_read": {}, "instance_read": {}, "instance_write": {}}}
+LEAST: dict[str, Any] = {"api": {"misc": {}, "user_read": {}, "instance_read": {}, "instance_write": {}}}
 
 
 @pytest.fixture

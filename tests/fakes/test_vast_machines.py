@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,9 @@ def test_a_contract_is_a_machine_reached_directly_and_by_proxy(
     fake: VastFake, caller: Caller, key_file: Path
 ) -> None:
     contract_id = rent(caller, key_file, env={"A": "b", "-p 8080:8080": "1"}, onstart="echo started > ~/told")
+    ask = 'echo "$A $CONTAINER_ID"; until cat ~/told 2>/dev/null; do sleep 0.05; done'
     for via in ("direct", "proxy"):
-        told = patiently(
-            lambda via=via: run(
-                fake, caller, contract_id, key_file, 'echo "$A $CONTAINER_ID"; cat ~/told', via
-            )
-        )
+        told = patiently(partial(run, fake, caller, contract_id, key_file, ask, via))
         assert told == f"b {contract_id}\nstarted\n"
     assert port(caller, contract_id, "direct") >= 40_000
     assert run(fake, caller, contract_id, key_file, "echo $VAST_TCP_PORT_22").strip() == str(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -59,11 +59,12 @@ class Relays:
     def close(self) -> None:
         for relay in list(self._relays):
             self.remove(relay)
+        self._wait(_end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _wait(self, work: asyncio.coroutines.Coroutine[None, None, None]) -> None:  # type: ignore[name-defined]
+    def _wait(self, work: Coroutine[None, None, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _set(self, relay: Relay, door: Door) -> None:
@@ -86,12 +87,24 @@ class Relays:
         assert task
         relay.tasks.add(task)
         try:
+            if relay.door == "shut":
+                return  # it came in while the door was being shut
             await _talk(relay, reader, writer)
         except (OSError, asyncio.CancelledError):
             pass  # either side hung up, or the door was shut
         finally:
             relay.tasks.discard(task)
             writer.transport.abort()
+
+
+async def _end_tasks() -> None:
+    """Also those of connections that were just being taken in."""
+    await asyncio.sleep(0.01)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
 
 
 async def _talk(relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
