@@ -15,6 +15,7 @@ import pytest
 
 from agents.contact import STATE_FILE, send
 from agents.protocol import GuardTerms
+from hibernation.box.bundle import agent_bundle
 from hibernation.providers.local.fake_gpu import FakeGpu, write_gpus
 from tests.agents.conftest import SCRIPT, Run
 from tests.agents.server import Scripted, control_plane
@@ -43,10 +44,12 @@ class Machine:
         self.home = Path(environment["HOME"]) / ".dumont"
         self.monitor: subprocess.Popen[bytes] | None = None
 
-    def start(self, server: Scripted) -> None:
-        command = [sys.executable, str(SCRIPT), "--instance-id", "vast_1", "--control-url", server.url]
+    def start(self, server: Scripted, *agent: str) -> None:
+        options = ["--instance-id", "vast_1", "--control-url", server.url, "--interval", "1"]
         self.monitor = subprocess.Popen(
-            [*command, "--interval", "1"], env=self.environment, stderr=subprocess.DEVNULL
+            [sys.executable, *(agent or [str(SCRIPT)]), *options],
+            env=self.environment,
+            stderr=subprocess.DEVNULL,
         )
 
     def kill_monitor(self) -> None:
@@ -142,6 +145,18 @@ def test_a_monitor_that_starts_in_the_silence_starts_the_guard(machine: Machine)
         machine.start(nobody)
         until(lambda: machine.has_guard)
     assert _guard_pid(machine) != guard
+
+
+@pytest.mark.parametrize("form", ["bundle", "module"])
+def test_it_starts_however_the_monitor_was_started(machine: Machine, tmp_path: Path, form: str) -> None:
+    (tmp_path / "agents.pyz").write_bytes(agent_bundle())
+    agent = [str(tmp_path / "agents.pyz")] if form == "bundle" else ["-m", "agents"]
+    with control_plane() as server:
+        server.interval, server.guard = 1, TERMS
+        machine.start(server, *agent, "monitor")
+        until(lambda: machine.has_guard)
+        server.action = "stop"
+        until(lambda: not machine.has_guard)
 
 
 def _guard_pid(machine: Machine) -> int:
