@@ -12,6 +12,8 @@ class InstanceStatus(StrEnum):
     running. ``deleted`` releases the slot and keeps the snapshot. ``failed`` needs a person or a retry.
     running | idle → hibernated: the machine vanished, the workspace is kept as of its last proven copy.
     hibernated | deleted | failed → running: the machine had vanished with unsaved work, and came back.
+    any state at rest → released: nobody looks after it any more, its snapshots are kept; adopted again or woken from
+    one, it comes back.
     """
 
     PROVISIONING = "provisioning"
@@ -22,19 +24,21 @@ class InstanceStatus(StrEnum):
     DELETED = "deleted"
     WAKING = "waking"
     FAILED = "failed"
+    RELEASED = "released"
 
 
 I = InstanceStatus  # noqa: E741 - the table below is read as a drawing
 
 INSTANCE_ARROWS: dict[InstanceStatus, frozenset[InstanceStatus]] = {
-    I.PROVISIONING: frozenset({I.RUNNING, I.FAILED}),
-    I.RUNNING: frozenset({I.IDLE, I.HIBERNATING, I.HIBERNATED, I.FAILED}),
-    I.IDLE: frozenset({I.RUNNING, I.HIBERNATING, I.HIBERNATED, I.FAILED}),
+    I.PROVISIONING: frozenset({I.RUNNING, I.FAILED, I.RELEASED}),
+    I.RUNNING: frozenset({I.IDLE, I.HIBERNATING, I.HIBERNATED, I.FAILED, I.RELEASED}),
+    I.IDLE: frozenset({I.RUNNING, I.HIBERNATING, I.HIBERNATED, I.FAILED, I.RELEASED}),
     I.HIBERNATING: frozenset({I.RUNNING, I.HIBERNATED, I.FAILED}),
-    I.HIBERNATED: frozenset({I.DELETED, I.WAKING, I.RUNNING}),
-    I.DELETED: frozenset({I.WAKING, I.RUNNING}),
+    I.HIBERNATED: frozenset({I.DELETED, I.WAKING, I.RUNNING, I.RELEASED}),
+    I.DELETED: frozenset({I.WAKING, I.RUNNING, I.RELEASED}),
     I.WAKING: frozenset({I.RUNNING, I.HIBERNATED, I.DELETED, I.FAILED}),
-    I.FAILED: frozenset({I.WAKING, I.PROVISIONING, I.RUNNING}),
+    I.FAILED: frozenset({I.WAKING, I.PROVISIONING, I.RUNNING, I.RELEASED}),
+    I.RELEASED: frozenset({I.PROVISIONING, I.WAKING}),
 }
 
 
@@ -46,6 +50,8 @@ class MachineState(StrEnum):
     ``lost``: a complete list no longer has it. ``orphan``: our label on a machine that no row explains.
     lost → active: it came back with work that nobody saved. void | abandoned | lost | destroyed → destroying: it is
     listed against all expectation, and nobody needs it.
+    adopting → active: rented by somebody else, taken into our care. adopting | active | lost → released: not ours (any
+    more); whatever the lists say, it is left alone for ever. Adopted again, it is a new row.
     """
 
     INTENDED = "intended"
@@ -57,6 +63,33 @@ class MachineState(StrEnum):
     ABANDONED = "abandoned"
     LOST = "lost"
     ORPHAN = "orphan"
+    ADOPTING = "adopting"
+    RELEASED = "released"
+
+
+class Phase(StrEnum):
+    """Where a machine stands, by its provider's word. ``offline``: the provider cannot reach it, which proves nothing.
+
+    ``failed``: the host said that it will not come up.
+    """
+
+    LOADING = "loading"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    OFFLINE = "offline"
+
+
+class CreditLevel(StrEnum):
+    """How long a provider's credit lasts: ``low`` is told; ``floor``: what is awake is saved and nothing is rented;
+    ``end``: machines are given back even while they work. ``unknown``: the provider has or tells no credit."""
+
+    UNKNOWN = "unknown"
+    FINE = "fine"
+    LOW = "low"
+    FLOOR = "floor"
+    END = "end"
 
 
 M = MachineState
@@ -64,24 +97,28 @@ M = MachineState
 MACHINE_ARROWS: dict[MachineState, frozenset[MachineState]] = {
     M.INTENDED: frozenset({M.LAUNCHED, M.VOID, M.ABANDONED}),
     M.LAUNCHED: frozenset({M.ACTIVE, M.DESTROYING, M.LOST}),
-    M.ACTIVE: frozenset({M.DESTROYING, M.LOST}),
+    M.ACTIVE: frozenset({M.DESTROYING, M.LOST, M.RELEASED}),
     M.DESTROYING: frozenset({M.DESTROYED}),
     M.DESTROYED: frozenset({M.DESTROYING}),
     M.VOID: frozenset({M.DESTROYING}),
     M.ABANDONED: frozenset({M.DESTROYING}),
-    M.LOST: frozenset({M.DESTROYING, M.ACTIVE}),
+    M.LOST: frozenset({M.DESTROYING, M.ACTIVE, M.RELEASED}),
     M.ORPHAN: frozenset({M.DESTROYING, M.DESTROYED}),
+    M.ADOPTING: frozenset({M.ACTIVE, M.RELEASED}),
+    M.RELEASED: frozenset(),
 }
 
-LIVE_MACHINE_STATES = frozenset({M.INTENDED, M.LAUNCHED, M.ACTIVE})
+LIVE_MACHINE_STATES = frozenset({M.INTENDED, M.LAUNCHED, M.ACTIVE, M.ADOPTING})
 
 
 class OperationKind(StrEnum):
-    """``snapshot`` saves a machine that goes on working, or begins what a hibernation will finish."""
+    """``snapshot`` saves a machine that goes on working, or begins what a hibernation will finish. ``adopt`` takes a
+    machine into our care that somebody else rented."""
 
     HIBERNATE = "hibernate"
     WAKE = "wake"
     SNAPSHOT = "snapshot"
+    ADOPT = "adopt"
 
 
 class SnapshotPurpose(StrEnum):
@@ -132,6 +169,9 @@ class EventType(StrEnum):
     """Things that happened, in the past tense. The guide's four are idle_detected, hibernated, woke, deleted."""
 
     REGISTERED = "registered"
+    ADOPTION_STARTED = "adoption_started"
+    ADOPTED = "adopted"
+    RELEASED = "released"
     IDLE_DETECTED = "idle_detected"
     ACTIVITY_RESUMED = "activity_resumed"
     HIBERNATE_STARTED = "hibernate_started"
@@ -158,6 +198,14 @@ class EventType(StrEnum):
     CONFIG_CHANGED = "config_changed"
     ORPHAN_FOUND = "orphan_found"
     STILL_BILLING = "still_billing"
+    MACHINE_STOPPED = "machine_stopped"
+    MACHINE_OFFLINE = "machine_offline"
+    MACHINE_STARTED = "machine_started"
+    MACHINE_FORGOTTEN = "machine_forgotten"
+    RENTAL_ENDS = "rental_ends"
+    PRICE_ROSE = "price_rose"
+    CREDIT_LOW = "credit_low"
+    CREDIT_RESTORED = "credit_restored"
     GUARD_STOPPED = "guard_stopped"
     GUARD_UNABLE = "guard_unable"
     FAILED = "failed"

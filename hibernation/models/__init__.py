@@ -1,6 +1,7 @@
 """Tables, constraints and indexes. Rows are written by ``hibernation.services`` alone."""
 
 from hibernation.models.access import ApiToken
+from hibernation.models.account import ProviderAccount
 from hibernation.models.event import Event
 from hibernation.models.heartbeat import ReadingHour
 from hibernation.models.host import Host
@@ -19,6 +20,7 @@ __all__ = [
     "Operation",
     "OperationStep",
     "Pack",
+    "ProviderAccount",
     "ReadingHour",
     "Snapshot",
     "UsageInterval",

@@ -1,4 +1,4 @@
-"""Tokens of people and scripts. Only the SHA-256 of a token is stored; it is shown once."""
+"""Tokens of people and scripts, and those that enrol one machine. Only a token's SHA-256 is stored; it is shown once."""
 
 from __future__ import annotations
 
@@ -19,3 +19,20 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Enrolment(models.Model):
+    """The right to have one machine adopted, by whoever shows the token ``dme_…`` first. Dies when claimed or expired."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    provider = models.CharField(max_length=32)
+    actor = models.CharField(max_length=100)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    instance = models.ForeignKey(
+        "hibernation.Instance", null=True, blank=True, on_delete=models.PROTECT, related_name="enrolments"
+    )
+
+    def __str__(self) -> str:
+        return f"enrolment {self.pk} for {self.provider}"

@@ -56,6 +56,9 @@ class Instance(models.Model):
         default=5.0, help_text="per cent; a GPU above it is busy, at or below it idle"
     )
     pause_after = models.DurationField(default=timedelta(minutes=3), help_text="idle this long: hibernate")
+    hibernate_busy_at_the_end = models.BooleanField(
+        default=True, help_text="also while it works, before its rental or the credit ends"
+    )
     delete_after = models.DurationField(
         default=timedelta(minutes=30), help_text="hibernated this long: deleted"
     )

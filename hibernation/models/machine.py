@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.db import models
 from django.db.models import F, Q
 
-from hibernation.domain.states import LIVE_MACHINE_STATES, MachineState
+from hibernation.domain.states import LIVE_MACHINE_STATES, MachineState, Phase
 from hibernation.models.choices import choices, values
 
 
@@ -13,7 +15,8 @@ class Machine(models.Model):
     """One rental. ``label`` is ours and unique for ever; ``contract_id`` is the provider's.
 
     The row is committed in ``intended`` before any money is spent. ``token_epoch`` and ``heartbeat_seq`` belong to the
-    agent on this very machine: the token dies with the rental.
+    agent on this very machine: the token dies with the rental. ``phase`` to ``alarmed_at``: what the provider's lists
+    say of it, and what was done about it.
     """
 
     instance = models.ForeignKey(
@@ -41,6 +44,31 @@ class Machine(models.Model):
     destroy_due_at = models.DateTimeField(null=True, blank=True)
     destroy_attempts = models.PositiveIntegerField(default=0)
 
+    phase = models.CharField(
+        max_length=16, choices=choices(Phase), blank=True, help_text="by the provider's last list"
+    )
+    phase_reason = models.TextField(blank=True)
+    phase_since = models.DateTimeField(null=True, blank=True, help_text="the first list that said so")
+    phase_lists = models.PositiveIntegerField(default=0, help_text="lists in a row that said so")
+    listed_at = models.DateTimeField(null=True, blank=True)
+    price_now = models.DecimalField(
+        max_digits=10, decimal_places=4, null=True, blank=True, help_text="USD an hour, as listed"
+    )
+    price_told = models.DecimalField(
+        max_digits=10, decimal_places=4, null=True, blank=True, help_text="the highest that an event told"
+    )
+    upload_usd_gb = models.DecimalField(max_digits=10, decimal_places=4, default=Decimal(0))
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="the rental ends then, whatever we want")
+    end_told_at = models.DateTimeField(null=True, blank=True)
+    down_since = models.DateTimeField(
+        null=True, blank=True, help_text="an event told that it stands still or cannot be reached"
+    )
+    starts = models.PositiveSmallIntegerField(
+        default=0, help_text="how often it was started since it is down"
+    )
+    start_due_at = models.DateTimeField(null=True, blank=True)
+    alarmed_at = models.DateTimeField(null=True, blank=True)
+
     ssh_host = models.CharField(max_length=255, blank=True)
     ssh_port = models.PositiveIntegerField(default=0)
     ssh_user = models.CharField(max_length=32, default="root")
@@ -58,6 +86,7 @@ class Machine(models.Model):
         indexes = [models.Index(fields=["provider", "state"], name="machine_by_provider_and_state")]
         constraints = [
             models.CheckConstraint(name="machine_state_known", condition=Q(state__in=values(MachineState))),
+            models.CheckConstraint(name="machine_phase_known", condition=Q(phase__in=["", *values(Phase)])),
             models.UniqueConstraint(
                 name="one_live_machine_per_instance",
                 fields=["instance"],
@@ -66,7 +95,7 @@ class Machine(models.Model):
             models.UniqueConstraint(
                 name="one_row_per_contract",
                 fields=["provider", "contract_id"],
-                condition=Q(contract_id__isnull=False),
+                condition=Q(contract_id__isnull=False) & ~Q(state=MachineState.RELEASED),
             ),
             models.CheckConstraint(
                 name="machine_rented_has_a_contract",
@@ -76,6 +105,8 @@ class Machine(models.Model):
                         MachineState.ACTIVE,
                         MachineState.DESTROYING,
                         MachineState.DESTROYED,
+                        MachineState.ADOPTING,
+                        MachineState.RELEASED,
                     ]
                 )
                 | Q(contract_id__isnull=False),

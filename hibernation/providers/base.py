@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, Protocol
 
 from hibernation.domain.offers import Offer, OfferFilter
+from hibernation.domain.states import Phase
 
 __all__ = [
     "LaunchSpec",
@@ -41,20 +41,6 @@ class LaunchSpec:
     onstart: str = ""
 
 
-class Phase(StrEnum):
-    """Where a machine stands, by its provider's word. ``offline``: the provider cannot reach it, which proves nothing.
-
-    ``failed``: the host said that it will not come up.
-    """
-
-    LOADING = "loading"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    OFFLINE = "offline"
-
-
 @dataclass(frozen=True, slots=True)
 class SshAddress:
     """Where a machine listens. ``via`` is ``direct`` or ``proxy``: a proxy is slower, and may die for itself."""
@@ -72,7 +58,7 @@ class RentedMachine:
     ``reason`` is the provider's own words. ``ssh`` is empty while the provider does not know it, the best address
     first. ``host_key`` is the OpenSSH public host key if the provider tells it. ``host`` and ``operator`` as in
     ``Offer``. ``is_our_fault``: it failed for its image or its order, not for the host. ``ends_at``: the rental ends
-    then, whatever we want.
+    then, whatever we want. ``upload_usd_gb``: what sending costs.
     """
 
     provider: str
@@ -95,6 +81,7 @@ class RentedMachine:
     workspace: str = "/workspace"
     started_at: datetime | None = None
     ends_at: datetime | None = None
+    upload_usd_gb: Decimal = Decimal(0)
     raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False, repr=False)
 
 
@@ -142,6 +129,9 @@ class Provider(Protocol):
 
     def attach_key(self, contract_id: str, ssh_public_key: str) -> None:
         """Let this key in. Repeatable. ``NotFound`` if the machine is gone."""
+
+    def set_label(self, contract_id: str, label: str) -> None:
+        """List the machine under this label from now on. Repeatable. ``NotFound`` if the machine is gone."""
 
     def logs(self, contract_id: str, lines: int = 200) -> str:
         """The last lines of what the machine printed, for people. May be empty."""

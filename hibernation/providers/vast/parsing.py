@@ -85,6 +85,7 @@ def machine_of(row: Row) -> RentedMachine:
         ssh=addresses(row),
         started_at=_moment(row, "start_date"),
         ends_at=_moment(row, "end_date"),
+        upload_usd_gb=_money(row, "inet_up_cost") or Decimal(0),
         raw={key: value for key, value in row.items() if key not in _DROPPED},
     )
 
