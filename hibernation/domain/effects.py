@@ -90,6 +90,21 @@ class RunThaw:
     again: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class AttachKey:
+    """Have the provider let our SSH key into the machine. Repeatable."""
+
+    contract_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetLabel:
+    """Have the provider list the machine under ``label``. Repeatable."""
+
+    contract_id: str
+    label: str
+
+
 Effect = (
     Quiesce
     | RunFreeze
@@ -103,6 +118,8 @@ Effect = (
     | Reach
     | InstallAgent
     | RunThaw
+    | AttachKey
+    | SetLabel
 )
 
 

@@ -38,6 +38,8 @@ class Limits:
     install: timedelta = timedelta(minutes=5)
     thaw_unreachable: timedelta = timedelta(minutes=10)
     first_beat: timedelta = timedelta(minutes=3)
+    attach: timedelta = timedelta(minutes=5)
+    label: timedelta = timedelta(minutes=10)
     launch_attempts: int = 5
     lease: timedelta = timedelta(seconds=300)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hibernation.domain import hibernate, snapshot, wake
+from hibernation.domain import adopt, hibernate, snapshot, wake
 from hibernation.domain.effects import Reply
 from hibernation.domain.facts import Facts
 from hibernation.domain.outcomes import Outcome, Plan
@@ -18,6 +18,7 @@ _MODULES = {
     OperationKind.HIBERNATE: hibernate,
     OperationKind.WAKE: wake,
     OperationKind.SNAPSHOT: snapshot,
+    OperationKind.ADOPT: adopt,
 }
 STEPS: dict[OperationKind, dict[str, Step]] = {
     kind: {step.name: step for step in module.STEPS} for kind, module in _MODULES.items()

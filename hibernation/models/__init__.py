@@ -1,6 +1,6 @@
 """Tables, constraints and indexes. Rows are written by ``hibernation.services`` alone."""
 
-from hibernation.models.access import ApiToken
+from hibernation.models.access import ApiToken, Enrolment
 from hibernation.models.account import ProviderAccount
 from hibernation.models.event import Event
 from hibernation.models.heartbeat import ReadingHour
@@ -13,6 +13,7 @@ from hibernation.models.usage import UsageInterval
 
 __all__ = [
     "ApiToken",
+    "Enrolment",
     "Event",
     "Host",
     "Instance",

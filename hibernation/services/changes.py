@@ -119,7 +119,7 @@ class Applier:
             return
         if event in (EventType.FAILED, EventType.HIBERNATE_VETOED, EventType.STILL_BILLING):
             self.instance.last_error = reason
-        elif event in (EventType.HIBERNATED, EventType.WOKE):
+        elif event in (EventType.HIBERNATED, EventType.WOKE, EventType.ADOPTED):
             self.instance.last_error = ""
         else:
             return

@@ -81,6 +81,9 @@ def receive_heartbeat(token: AgentToken, heartbeat: Heartbeat) -> Answer:
     machine = Machine.objects.select_for_update(no_key=True, of=("self",)).get(pk=token.machine_id)
     if machine.token_epoch != token.epoch:
         raise Forbidden("This token was replaced by a newer one.")
+    if machine.state == MachineState.RELEASED:
+        # Nobody looks after this machine any more: its agent and its guard end, the machine goes on.
+        return replace(_answer(instance), action="stop")
     now = db_now()
     _refuse(heartbeat, machine)
     _file_reading(instance, heartbeat, now)

@@ -43,7 +43,7 @@ def request_hibernate(
     ``Conflict`` where nothing runs.
     """
     instance = lock_instance(instance_id)
-    repeated = _repeated(instance, OperationKind.HIBERNATE, idempotency_key)
+    repeated = repeated_order(instance, OperationKind.HIBERNATE, idempotency_key)
     if repeated is not None:
         return repeated
     now, running = db_now(), running_operation(instance)
@@ -83,7 +83,7 @@ def request_wake(
     stopped if it can still be; one that waits gives way. ``Conflict`` for an instance that is and stays awake.
     """
     instance = lock_instance(instance_id)
-    repeated = _repeated(instance, OperationKind.WAKE, idempotency_key)
+    repeated = repeated_order(instance, OperationKind.WAKE, idempotency_key)
     if repeated is not None:
         return repeated
     now, running = db_now(), running_operation(instance)
@@ -97,6 +97,8 @@ def request_wake(
         params=params,
         idempotency_key=idempotency_key,
     )
+    if running is not None and running.kind == OperationKind.ADOPT:
+        raise Conflict(f"{instance.pk} is being adopted: its machine runs.")
     if running is not None and running.kind == OperationKind.WAKE:
         _drop_queued(instance, now)
         return running
@@ -106,6 +108,8 @@ def request_wake(
         return _queue(instance, operation, now)
     if instance.status not in WAKEABLE:
         raise Conflict(f"{instance.pk} is {instance.status}: it is awake already.")
+    if instance.status == InstanceStatus.RELEASED and instance.snapshot is None:
+        raise Conflict(f"{instance.pk} was released without a copy of its workspace: there is nothing to wake.")
     if instance.snapshot is not None and instance.snapshot.state == SnapshotState.DELETED:
         raise Conflict(f"The last copy of {instance.pk} was deleted: there is nothing to wake.")
     if instance.status == InstanceStatus.FAILED and instance.snapshot_id is None:
@@ -123,7 +127,7 @@ def request_snapshot(
     hibernation or a wake and where no machine runs.
     """
     instance = lock_instance(instance_id)
-    repeated = _repeated(instance, OperationKind.SNAPSHOT, idempotency_key)
+    repeated = repeated_order(instance, OperationKind.SNAPSHOT, idempotency_key)
     if repeated is not None:
         return repeated
     now, running = db_now(), running_operation(instance)
@@ -167,7 +171,8 @@ def _forget_failure(instance: Instance, operation: Operation, now: datetime) -> 
          actor=operation.actor, status=arrow)  # fmt: skip
 
 
-def _repeated(instance: Instance, kind: OperationKind, key: str | None) -> Operation | None:
+def repeated_order(instance: Instance, kind: OperationKind, key: str | None) -> Operation | None:
+    """What an earlier request with the same key started."""
     if key is None:
         return None
     return Operation.objects.filter(instance=instance, kind=kind, idempotency_key=key).first()

@@ -18,6 +18,7 @@ DEADLINES = {
     OperationKind.HIBERNATE: timedelta(hours=6),
     OperationKind.WAKE: timedelta(hours=2),
     OperationKind.SNAPSHOT: timedelta(hours=6),
+    OperationKind.ADOPT: timedelta(minutes=45),
 }
 AWAKE = frozenset({InstanceStatus.RUNNING, InstanceStatus.IDLE})
 WAKEABLE = frozenset(
@@ -26,6 +27,7 @@ WAKEABLE = frozenset(
         InstanceStatus.DELETED,
         InstanceStatus.FAILED,
         InstanceStatus.PROVISIONING,
+        InstanceStatus.RELEASED,
     }
 )
 
@@ -46,7 +48,7 @@ def start(instance: Instance, operation: Operation, now: datetime) -> Operation:
     if kind is OperationKind.WAKE:
         operation.snapshot = instance.snapshot
     else:
-        operation.machine = instance.machines.filter(state__in=["launched", "active"]).first()
+        operation.machine = instance.machines.filter(state__in=["launched", "active", "adopting"]).first()
     first = CHAINS[kind][0]
     operation.step, operation.entered_at, operation.next_attempt_at = first, now, now
     operation.save()
@@ -60,6 +62,8 @@ def _tell_started(instance: Instance, operation: Operation, kind: OperationKind,
     status, event, reason = InstanceStatus(instance.status), EventType.SNAPSHOT_STARTED, operation.reason
     if kind is OperationKind.HIBERNATE:
         status, event = InstanceStatus.HIBERNATING, EventType.HIBERNATE_STARTED
+    elif kind is OperationKind.ADOPT:
+        event = EventType.ADOPTION_STARTED
     elif kind is OperationKind.WAKE:
         status, event = _waking(instance), EventType.WAKE_STARTED
         reason += _warning(operation.snapshot)

@@ -18,7 +18,7 @@ from hibernation.domain.states import (
 )
 from hibernation.models import Event, Instance, Machine, Operation, Snapshot, UsageInterval
 
-_ENDS_USAGE = frozenset({MachineState.DESTROYED, MachineState.LOST})
+_ENDS_USAGE = frozenset({MachineState.DESTROYED, MachineState.LOST, MachineState.RELEASED})
 _STARTS_USAGE = frozenset({MachineState.LAUNCHED, MachineState.DESTROYING, MachineState.ORPHAN})
 
 
@@ -96,7 +96,8 @@ def set_machine(
     if contract_id is not None and machine.contract_id is None:
         machine.contract_id = contract_id
         fields.append("contract_id")
-    if state is MachineState.LAUNCHED:
+    if state is MachineState.LAUNCHED or (state is MachineState.ACTIVE and machine.launched_at is None):
+        # What an adopted machine cost before was not ours.
         machine.launched_at = now
         fields.append("launched_at")
     if state is MachineState.ACTIVE:
@@ -113,7 +114,7 @@ def _count_usage(machine: Machine, old: MachineState, state: MachineState, now: 
     if old in _ENDS_USAGE and state not in _ENDS_USAGE:
         # It was not gone: the interval that was closed too early goes on.
         UsageInterval.objects.filter(machine=machine).update(ended_at=None)
-    if state in _STARTS_USAGE:
+    if state in _STARTS_USAGE or old is MachineState.ADOPTING and state is MachineState.ACTIVE:
         began = machine.launched_at or machine.intended_at
         UsageInterval.objects.get_or_create(
             machine=machine,

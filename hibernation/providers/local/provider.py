@@ -115,6 +115,10 @@ class LocalProvider:
                 fresh.write_text("\n".join([*lines, key, ""]))
                 fresh.replace(file)
 
+    def set_label(self, contract_id: str, label: str) -> None:
+        self._rented(contract_id)
+        self._records.change(contract_id, label=label)
+
     def logs(self, contract_id: str, lines: int = 200) -> str:
         self._rented(contract_id)
         file = self.machine_folder(contract_id) / "log"

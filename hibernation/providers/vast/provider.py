@@ -84,6 +84,9 @@ class VastProvider:
     def attach_key(self, contract_id: str, ssh_public_key: str) -> None:
         self._client.attach_key(contract_id, ssh_public_key)
 
+    def set_label(self, contract_id: str, label: str) -> None:
+        self._client.set_label(contract_id, label)
+
     def logs(self, contract_id: str, lines: int = 200) -> str:
         return self._client.logs(contract_id, lines)
 

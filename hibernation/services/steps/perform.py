@@ -6,6 +6,7 @@ import logging
 from typing import assert_never
 
 from hibernation.domain.effects import (
+    AttachKey,
     Destroy,
     Effect,
     Fence,
@@ -19,6 +20,7 @@ from hibernation.domain.effects import (
     RunFreeze,
     RunThaw,
     SearchOffers,
+    SetLabel,
     Verify,
 )
 from hibernation.domain.errors import DumontError, Unexpected
@@ -68,5 +70,9 @@ def _perform(context: Context, effect: Effect) -> Reply:
             return rentals.launch(context, effect)
         case Reach(contract_id):
             return rentals.reach(context, contract_id)
+        case AttachKey(contract_id):
+            return rentals.attach_key(context, contract_id)
+        case SetLabel(contract_id, label):
+            return rentals.set_label(context, contract_id, label)
         case _:
             assert_never(effect)

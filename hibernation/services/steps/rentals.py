@@ -23,16 +23,30 @@ def search_offers(context: Context, effect: SearchOffers) -> Reply:
 
 def launch(context: Context, effect: Launch) -> Reply:
     """Rent under the label of the intent that the claim has just committed. Never called twice for one intent."""
-    public_key = settings.DUMONT_SSH_KEY_FILE.with_suffix(".pub").read_text().strip()
     spec = LaunchSpec(
         label=context.machine.label,
         offer=effect.offer,
         image=context.instance.image,
         disk_gb=wanted(context.instance, context.operation.params, context.operation.snapshot).min_disk_gb,
-        ssh_public_key=public_key,
+        ssh_public_key=our_public_key(),
         env={"DUMONT_INSTANCE_ID": context.instance.pk},
     )
     return Launched(context.provider.launch(spec))
+
+
+def our_public_key() -> str:
+    """The line that lets this control plane into a machine."""
+    return settings.DUMONT_SSH_KEY_FILE.with_suffix(".pub").read_text().strip()
+
+
+def attach_key(context: Context, contract_id: str) -> Reply:
+    context.provider.attach_key(contract_id, our_public_key())
+    return Ok()
+
+
+def set_label(context: Context, contract_id: str, label: str) -> Reply:
+    context.provider.set_label(contract_id, label)
+    return Ok()
 
 
 def list_machines(context: Context) -> Reply:
@@ -70,7 +84,7 @@ def _learn_address(machine: Machine, rented: RentedMachine) -> None:
         raise BoxUnreachable(f"The machine is {rented.phase}; its SSH address is not known yet.")
     address = rented.ssh[0]
     host_key = rented.host_key or scan_host_key(address.host, address.port)
-    Machine.objects.filter(pk=machine.pk, state=MachineState.LAUNCHED).update(
+    Machine.objects.filter(pk=machine.pk, state__in=(MachineState.LAUNCHED, MachineState.ADOPTING)).update(
         ssh_host=address.host,
         ssh_port=address.port,
         ssh_user=address.user,

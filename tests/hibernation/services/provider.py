@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from hibernation.domain.errors import NotSupported, ProviderError
+from hibernation.domain.errors import NotFound, NotSupported, ProviderError
 from hibernation.domain.offers import Offer, OfferFilter
 from hibernation.providers.base import LaunchSpec, Phase, PriceRise, RentedMachine, SshAddress
 from tests.factories import PROVIDER, make_offer
@@ -86,6 +86,12 @@ class FakeProvider:
 
     def attach_key(self, contract_id: str, ssh_public_key: str) -> None:
         self.log.append(f"attach_key {contract_id}")
+
+    def set_label(self, contract_id: str, label: str) -> None:
+        self.log.append(f"set_label {contract_id}")
+        if contract_id not in self.machines:
+            raise NotFound
+        self.machines[contract_id] = replace(self.machines[contract_id], label=label)
 
     def logs(self, contract_id: str, lines: int = 200) -> str:
         return ""
