@@ -42,7 +42,11 @@ def fill(work: Work, tiers: Sequence[Sequence[int]], first_done: Callable[[], No
         for run in rest:
             yield partial(_fetch, work, run, wanted, False)
 
-    run_all(tasks(), DOWNLOADERS, Growth(DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved))
+    run_all(
+        tasks(),
+        DOWNLOADERS,
+        Growth(DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved, lambda: not work.rooms.are_short),
+    )
 
 
 class _Latch:
