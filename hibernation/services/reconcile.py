@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 DRIVE_BATCH = 500
 LATE = timedelta(seconds=2)
 """A step this long overdue lost its message: flushed broker, killed worker, failed publish."""
-_OVER = (MachineState.DESTROYED, MachineState.VOID)
+_OVER = (MachineState.DESTROYED, MachineState.VOID, MachineState.RELEASED)
 _MAY_RESUME = (InstanceStatus.FAILED, InstanceStatus.HIBERNATED, InstanceStatus.DELETED)
 _MAY_BE_SENT_AWAY = (
     MachineState.ABANDONED,
