@@ -8,6 +8,7 @@ from typing import Any
 
 from hibernation.domain.errors import DumontError
 from hibernation.domain.offers import HostFacts, Need, Offer, OfferFilter
+from hibernation.domain.states import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,38 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """Find the machine's SSH address and greet it."""
+class Look:
+    """Where the machine stands by a list of the provider, which may be some seconds old."""
 
     contract_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartMachine:
+    """Have a machine start that stands still. Repeatable."""
+
+    contract_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Find the machine's SSH address and greet it: ``Ok``, and the address that answered is kept.
+
+    ``BoxSilent``: nothing answered anywhere. ``KeyRefused``: our key was not accepted; it was sent again.
+    ``MachineFailed``: there is nothing to be reached, by the provider's word.
+    """
+
+    contract_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestMachine:
+    """Try the machine's GPUs, and its download on stored packs of this workspace. Some seconds; repeatable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run the instance's post-wake hook to its end, for a bounded time. May run twice if a worker dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +144,11 @@ Effect = (
     | ListMachines
     | SearchOffers
     | Launch
+    | Look
+    | StartMachine
     | Reach
+    | TestMachine
+    | RunHook
     | InstallAgent
     | RunThaw
     | AttachKey
@@ -173,13 +206,54 @@ class MachinesSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineSeen:
+    """Where a machine stands, by its provider's word; ``phase`` is ``None`` while no list has it.
+
+    ``our_fault``: it failed for its image or its order. ``needs_start``: it was rented and its start got lost.
+    """
+
+    phase: Phase | None
+    reason: str = ""
+    our_fault: bool = False
+    needs_start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a machine is by its own word. ``gpus`` are names, ``memory_gb`` theirs; empty and ``None``: not told.
+
+    ``compute`` is empty where every GPU stored bytes and gave them back, or none could be asked; else what failed.
+    ``download_mbps`` is ``None`` where nothing was measured.
+    """
+
+    gpus: tuple[str, ...]
+    memory_gb: tuple[float | None, ...] = ()
+    driver: str = ""
+    cuda: str = ""
+    compute: str = ""
+    download_mbps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookRan:
+    """How the hook ended: its exit code, and the end of what it printed."""
+
+    code: int
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OffersSeen:
-    """What is offered, and what it is judged by. ``hosts``: what is remembered of them, by host."""
+    """What is offered, and what it is judged by. ``hosts``: what is remembered of them, by host.
+
+    ``held``: offers and hosts that other wakes are renting at this moment.
+    """
 
     offers: tuple[Offer, ...]
     need: Need = Need()
     hosts: Mapping[str, HostFacts] = field(default_factory=dict)
     widely: bool = False
+    held: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +261,16 @@ class Launched:
     contract_id: str
 
 
-Reply = Ok | JobSeen | VerifySeen | FenceSeen | MachinesSeen | OffersSeen | Launched | DumontError
+Reply = (
+    Ok
+    | JobSeen
+    | VerifySeen
+    | FenceSeen
+    | MachinesSeen
+    | MachineSeen
+    | OffersSeen
+    | Launched
+    | Tested
+    | HookRan
+    | DumontError
+)

@@ -134,6 +134,28 @@ class BoxUnreachable(BoxError):
     code = "box_unreachable"
 
 
+class BoxSilent(BoxUnreachable):
+    """Nothing answers at any address of the machine, not even with a refusal."""
+
+    code = "box_silent"
+
+
+class KeyRefused(BoxUnreachable):
+    """The machine answers over SSH and does not accept our key (yet)."""
+
+    code = "key_refused"
+
+
+class MachineFailed(BoxError):
+    """The provider says that the machine stands still or will not come up. ``our_fault``: nor would it elsewhere."""
+
+    code = "machine_failed"
+
+    def __init__(self, message: str, *, our_fault: bool = False) -> None:
+        super().__init__(message)
+        self.our_fault = our_fault
+
+
 class HostKeyChanged(BoxError):
     """The machine shows another SSH host key than the one pinned. Nothing was sent to it."""
 

@@ -18,7 +18,13 @@ from hibernation.domain.states import (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Deadlines and bounds of the steps. Durations are wall time on the database clock."""
+    """Deadlines and bounds of the steps. Durations are wall time on the database clock.
+
+    Of a machine on its way up: ``created`` until a list has it, ``loading`` for its image, more for one that takes
+    longer to download, ``loading_most`` at most; ``running`` for a phase that is neither loading nor up;
+    ``standstill`` until a stop is believed; ``silence`` without any answer over SSH, ``reach`` until it accepts us.
+    ``launch_queue``: how long a launch may be put off. ``slow_machines``: so many are sent away, then slow will do.
+    """
 
     quiesce: timedelta = timedelta(minutes=3)
     freeze_unreachable: timedelta = timedelta(minutes=10)
@@ -34,10 +40,20 @@ class Limits:
     choose: timedelta = timedelta(minutes=10)
     last_resort: timedelta = timedelta(seconds=30)
     label_settle: timedelta = timedelta(seconds=30)
-    reach: timedelta = timedelta(minutes=10)
+    launch_queue: timedelta = timedelta(minutes=30)
+    created: timedelta = timedelta(minutes=2)
+    loading: timedelta = timedelta(minutes=10)
+    loading_most: timedelta = timedelta(minutes=40)
+    running: timedelta = timedelta(minutes=5)
+    standstill: timedelta = timedelta(seconds=15)
+    silence: timedelta = timedelta(seconds=60)
+    reach: timedelta = timedelta(minutes=4)
+    test: timedelta = timedelta(minutes=3)
+    slow_machines: int = 2
     install: timedelta = timedelta(minutes=5)
     thaw_unreachable: timedelta = timedelta(minutes=10)
     first_beat: timedelta = timedelta(minutes=3)
+    hook: timedelta = timedelta(minutes=5)
     attach: timedelta = timedelta(minutes=5)
     label: timedelta = timedelta(minutes=10)
     launch_attempts: int = 5
@@ -50,7 +66,9 @@ class Memo:
 
     ``restart``: the job on the box ended badly and is to go on. ``paused``: a fence may have paused writers.
     ``looking``: the launch is in doubt and its label is looked for. ``answered_at``: when a long step was last seen
-    going on, in seconds since 1970.
+    going on, in seconds since 1970. ``deferred``: the launch was put off, nothing was rented, and the same label may be
+    sent again. ``phase``: by the provider's word, since ``phase_at``. ``start_wanted``: its start got lost; ``started``:
+    it was sent once more. ``silent_at``: since when nothing answers over SSH. ``slow``: machines sent away for it.
     """
 
     round: int = 0
@@ -68,6 +86,16 @@ class Memo:
     paused: bool = False
     looking: bool = False
     answered_at: float = 0.0
+    deferred: bool = False
+    image_gb: float = 0.0
+    phase: str = ""
+    phase_at: float = 0.0
+    key_attached: bool = False
+    start_wanted: bool = False
+    started: bool = False
+    silent_at: float = 0.0
+    tested: bool = False
+    slow: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +120,15 @@ class OperationFacts:
     status_before: InstanceStatus = InstanceStatus.RUNNING
     memo: Memo = Memo()
     purpose: SnapshotPurpose = SnapshotPurpose.ORDERED
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a machine told of itself when it was tested; empty means not told."""
+
+    gpus: tuple[str, ...] = ()
+    driver: str = ""
+    cuda: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +167,8 @@ class Facts:
     """Everything one decision may use.
 
     ``snapshot`` is the one being written or restored by this operation, ``kept`` what a wake would
-    restore, if it is proven and not damaged.
+    restore, if it is proven and not damaged. ``offer_held``: another wake is renting the chosen offer. ``before``: what
+    the workspace's last machine was. ``has_hook``: something is to be run after the wake.
     """
 
     now: datetime
@@ -141,4 +179,7 @@ class Facts:
     machine: MachineFacts | None = None
     snapshot: SnapshotFacts | None = None
     kept: SnapshotFacts | None = None
+    offer_held: bool = False
+    before: Equipment | None = None
+    has_hook: bool = False
     limits: Limits = field(default_factory=Limits)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hibernation.domain.effects import Effect
-from hibernation.domain.facts import Memo
+from hibernation.domain.facts import Equipment, Memo
 from hibernation.domain.offers import Offer, Verdict
 from hibernation.domain.states import EventType, InstanceStatus, MachineState
 
@@ -60,6 +60,13 @@ class MeasuredHost:
 
     offer: Offer
     download_mbps: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEquipment:
+    """Keep on the machine's row what it told of itself."""
+
+    equipment: Equipment
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,7 @@ Change = (
     | ForgetMachine
     | JudgeHost
     | MeasuredHost
+    | RecordEquipment
     | BeginSnapshot
     | SnapshotFrozen
     | SnapshotVerified

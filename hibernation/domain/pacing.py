@@ -33,7 +33,12 @@ def goes_on(facts: Facts, wait: Wait) -> Wait:
 
 
 def again(facts: Facts, error: DumontError) -> Wait:
-    return Wait(retry_seconds(facts.operation.failures), error.message, failed=True)
+    return Wait(pause(error, retry_seconds(facts.operation.failures)), error.message, failed=True)
+
+
+def pause(error: DumontError, seconds: float) -> float:
+    """``seconds``, or more where a provider said when to come again."""
+    return max(seconds, getattr(error, "retry_after", 0.0))
 
 
 def look_again(facts: Facts, why: str) -> Wait:

@@ -45,7 +45,13 @@ class Instance(models.Model):
     max_price = models.DecimalField(
         max_digits=10, decimal_places=4, null=True, blank=True, help_text="USD an hour"
     )
-    image = models.CharField(max_length=200, blank=True)
+    image = models.CharField(max_length=1024, blank=True)
+    ports = models.JSONField(default=list, blank=True, help_text="TCP ports that each machine opens")
+    onstart = models.TextField(blank=True, help_text="shell lines that run at every start of a machine")
+    env_names = models.JSONField(default=list, blank=True, help_text="variables that each machine gets")
+    env_sealed = models.BinaryField(max_length=65_536, blank=True, default=bytes)
+    env_sealed_by = models.CharField(max_length=16, blank=True, help_text="the fingerprint of the key")
+    post_wake_hook = models.TextField(blank=True, help_text="a shell line that runs after a wake")
     disk_gb = models.PositiveIntegerField(default=10)
     min_cuda = models.FloatField(default=0.0, help_text="the least CUDA version that a driver must serve")
     min_reliability = models.FloatField(default=0.9, help_text="0 to 1, as the provider tells it")

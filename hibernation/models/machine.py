@@ -72,8 +72,13 @@ class Machine(models.Model):
     ssh_host = models.CharField(max_length=255, blank=True)
     ssh_port = models.PositiveIntegerField(default=0)
     ssh_user = models.CharField(max_length=32, default="root")
+    ssh_via = models.CharField(max_length=8, blank=True, help_text="direct or proxy")
     host_key = models.TextField(blank=True)
     workspace = models.CharField(max_length=1024, default="/workspace")
+
+    gpus = models.JSONField(default=list, blank=True, help_text="names, as the machine tells them")
+    driver = models.CharField(max_length=64, blank=True)
+    cuda = models.CharField(max_length=32, blank=True, help_text="the newest that the driver serves")
 
     token_epoch = models.PositiveIntegerField(default=0)
     heartbeat_seq = models.BigIntegerField(default=0)

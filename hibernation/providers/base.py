@@ -57,7 +57,8 @@ class RentedMachine:
 
     ``reason`` is the provider's own words. ``ssh`` is empty while the provider does not know it, the best address
     first. ``host_key`` is the OpenSSH public host key if the provider tells it. ``host`` and ``operator`` as in
-    ``Offer``. ``is_our_fault``: it failed for its image or its order, not for the host. ``ends_at``: the rental ends
+    ``Offer``. ``is_our_fault``: it failed for its image or its order, not for the host. ``needs_start``: it loads, but its
+    start got lost on the way and is to be sent once more. ``ends_at``: the rental ends
     then, whatever we want. ``upload_usd_gb``: what sending costs.
     """
 
@@ -71,6 +72,7 @@ class RentedMachine:
     price_per_hour: Decimal
     reason: str = ""
     is_our_fault: bool = False
+    needs_start: bool = False
     host: str = ""
     operator: str = ""
     country: str = ""

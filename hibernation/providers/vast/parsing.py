@@ -73,6 +73,7 @@ def machine_of(row: Row) -> RentedMachine:
         phase=stand.phase,
         reason=stand.reason,
         is_our_fault=stand.is_our_fault,
+        needs_start=stand.needs_start,
         gpu_type=gpu_name(_text(row, "gpu_name")),
         gpu_count=_int(row, "num_gpus"),
         country=country,

@@ -29,11 +29,12 @@ _WORDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """``reason``: for people. ``is_our_fault``: another host would fail as well."""
+    """``reason``: for people. ``is_our_fault``: another host would fail as well. ``needs_start``: once more."""
 
     phase: Phase
     reason: str = ""
     is_our_fault: bool = False
+    needs_start: bool = False
 
 
 def standing(row: Mapping[str, Any]) -> Standing:
@@ -79,7 +80,7 @@ def _booting(actual: str, current: str, said: str) -> Standing:
         return Standing(Phase.LOADING, said)
     if said:
         return Standing(Phase.FAILED, said)
-    return Standing(Phase.LOADING, "its start got lost; start it again")
+    return Standing(Phase.LOADING, "its start got lost; start it again", needs_start=True)
 
 
 def _said(row: Mapping[str, Any]) -> str:
