@@ -23,13 +23,13 @@ from hibernation.domain.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from hibernation.providers.vast.replies import Reply, Told, pause, read
+from hibernation.providers.replies import Reply, redacted
+from hibernation.providers.vast.replies import Told, pause, read
 
 SPEND_PAUSE_SECONDS = 600.0
 """New accounts may only spend so much at once; nobody says how soon more is allowed."""
 DEFAULT_PAUSE_SECONDS = 2.0
 _MESSAGE_LENGTH = 300
-_SHORTEST_SECRET = 4
 
 _HASTE = re.compile(r"too frequent|too many requests|rate.?limit|threshold\s*[=:]|search_quota_exceeded")
 _DENIED = re.compile(r"auth_error|invalid user key|session (has )?expired|log ?in (is )?required")
@@ -59,14 +59,6 @@ def failure_of(reply: Reply, *, launching: bool = False, secrets: Collection[str
 def is_gone(told: Told) -> bool:
     """Whether the answer says that this machine does not exist. A status of 404 alone does not."""
     return told.code in _GONE_CODES or "no_such_instance" in told.text
-
-
-def redacted(text: str, secrets: Collection[str]) -> str:
-    """``text`` without any of ``secrets``; those of a few letters would only make it unreadable."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "•••")
-    return text
 
 
 def _message(told: Told, secrets: Collection[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from hibernation.providers.vast.limiter import Limit
+from hibernation.providers.limiter import Limit
 
 
 class Call(StrEnum):

@@ -17,6 +17,7 @@ from hibernation.domain.errors import (
 )
 from hibernation.domain.offers import Offer, OfferFilter, fits
 from hibernation.providers.base import LaunchSpec, PriceRise, RentedMachine
+from hibernation.providers.shelf import Shelf
 from hibernation.providers.vast.client import Row, VastClient
 from hibernation.providers.vast.orders import ROWS_IN_PAGE, SMALLEST_DISK_GB, order_of, search_query
 from hibernation.providers.vast.parsing import (
@@ -27,7 +28,6 @@ from hibernation.providers.vast.parsing import (
     offer_of,
     price_rise_of,
 )
-from hibernation.providers.vast.shelf import Shelf
 
 MOST_PAGES = 4
 """Pages of a search. Ten a minute are allowed, for everybody together."""

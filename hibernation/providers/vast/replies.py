@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
+
+from hibernation.providers.fields import as_number
+from hibernation.providers.replies import Pause, Reply, bounded, json_object, one_line, retry_after
 
 _THRESHOLD = re.compile(r"threshold\s*[=:]\s*(\d{1,6}(?:\.\d{1,6})?)")
 _TEXT_KEYS = ("msg", "message", "detail")
-_LONGEST_PAUSE = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP answer, read to its end. Header names are in lower case."""
-
-    status: int
-    body: bytes = field(default=b"", repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +40,15 @@ class Told:
         return ": ".join(part for part in (self.code, self.text) if part)
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """How long the provider wants no such call: ``seconds`` from now, and between any two ``threshold``, if told."""
-
-    seconds: float | None = None
-    threshold: float | None = None
-
-
 def read(reply: Reply) -> Told:
     """Never raises."""
-    found = _object(reply.body)
+    found = json_object(reply.body)
     if found is None:
-        return Told(reply.status, None, text=_one_line(reply.body.decode(errors="replace")))
+        return Told(reply.status, None, text=one_line(reply.body.decode(errors="replace")))
     error = found.get("error")
     code = error if isinstance(error, str) else ""
     text = "; ".join(part for part in (_text(found.get(key)) for key in _TEXT_KEYS) if part)
-    return Told(reply.status, found, _one_line(code), _one_line(text), contract_id(found.get("new_contract")))
+    return Told(reply.status, found, one_line(code), one_line(text), contract_id(found.get("new_contract")))
 
 
 def pause(reply: Reply) -> Pause:
@@ -78,10 +59,10 @@ def pause(reply: Reply) -> Pause:
         return Pause(min(max(0.0, reset - datetime.now(UTC).timestamp()), 86_400.0))
     match = _THRESHOLD.search(told.text)
     threshold = float(match[1]) if match else None
-    asked = _retry_after(reply.headers.get("retry-after"))
+    asked = retry_after(reply)
     if asked is None:
         asked = as_number((told.json or {}).get("retry_after"))
-    return Pause(None if asked is None else min(max(0.0, asked), _LONGEST_PAUSE), threshold)
+    return Pause(None if asked is None else bounded(asked), threshold)
 
 
 def contract_id(value: object) -> str:
@@ -92,14 +73,6 @@ def contract_id(value: object) -> str:
     return text if text.isascii() and text.isdigit() and text.strip("0") and len(text) < 20 else ""
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def _text(value: object) -> str:
     """A list is a validation's: its entries may repeat what was sent, their messages do not."""
     if isinstance(value, str):
@@ -108,30 +81,3 @@ def _text(value: object) -> str:
         messages = [one.get("msg") for one in value if isinstance(one, dict)]
         return ", ".join(message for message in messages if isinstance(message, str))
     return ""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text[:4096].split())
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, or a date in the words of HTTP."""
-    seconds = as_number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        moment = parsedate_to_datetime(value)
-        return (moment - datetime.now(moment.tzinfo)).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def as_number(value: object) -> float | None:
-    """A finite number, also one written as text; else ``None``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

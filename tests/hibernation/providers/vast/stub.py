@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from hibernation.providers.limiter import Limiter
 from hibernation.providers.vast.client import VastClient
-from hibernation.providers.vast.limiter import Limiter
 
 KEY = "key-of-nobody-0123456789"
 DROP = b"drop"

@@ -25,8 +25,9 @@ from hibernation.domain.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from hibernation.providers.vast.errors import SPEND_PAUSE_SECONDS, failure_of, redacted
-from hibernation.providers.vast.replies import Pause, Reply, pause, read
+from hibernation.providers.replies import Pause, Reply, redacted
+from hibernation.providers.vast.errors import SPEND_PAUSE_SECONDS, failure_of
+from hibernation.providers.vast.replies import pause, read
 
 GONE_ASK = {
     "success": False,

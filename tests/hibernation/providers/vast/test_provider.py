@@ -23,11 +23,11 @@ from hibernation.domain.offers import OfferFilter
 from hibernation.providers import registry, vast
 from hibernation.providers.base import LaunchSpec, Provider
 from hibernation.providers.registry import get_provider
+from hibernation.providers.shelf import Shelf
 from hibernation.providers.vast.client import VastClient
 from hibernation.providers.vast.orders import order_of, search_query
 from hibernation.providers.vast.parsing import offer_of
 from hibernation.providers.vast.provider import MOST_PAGES, VastProvider
-from hibernation.providers.vast.shelf import Shelf
 from tests.hibernation.providers.vast.rows import OFFER, instance_row, offer_row
 from tests.hibernation.providers.vast.stub import FreeLimiter, Stub
 

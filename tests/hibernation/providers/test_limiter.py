@@ -11,8 +11,8 @@ from redis import Redis
 
 from dumont.embedded.valkey import Valkey
 from hibernation.domain.errors import ProviderUnavailable, RateLimited
-from hibernation.providers.vast import redis_from_url
-from hibernation.providers.vast.limiter import MARGIN, PATIENCE_SECONDS, Limit, Limiter
+from hibernation.providers.accounts import redis_from_url
+from hibernation.providers.limiter import MARGIN, PATIENCE_SECONDS, Limit, Limiter
 from hibernation.providers.vast.limits import LIMITS, Call
 
 pytestmark = pytest.mark.network
@@ -88,8 +88,8 @@ def test_nobody_passes_whoever_was_first(redis: Redis) -> None:
 def test_whoever_does_not_come_holds_nobody_up_and_keeps_the_place(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hibernation.providers.vast.limiter._LATE_SECONDS", 0.0)
-    monkeypatch.setattr("hibernation.providers.vast.limiter.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("hibernation.providers.limiter._LATE_SECONDS", 0.0)
+    monkeypatch.setattr("hibernation.providers.limiter.PATIENCE_SECONDS", 0.0)
     limiter = Limiter(redis, "t", {"x": Limit(0.1)}, sleep=lambda _: None)
     waits = [wait_of(limiter, "x", who) for who in ("a", "late", "b")]
     time.sleep(waits[1] + 0.02)
