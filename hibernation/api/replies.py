@@ -30,6 +30,14 @@ def key_of(request: Request) -> str | None:
     return key
 
 
+def flag_of(request: Request, name: str) -> bool:
+    """Of the query: ``true`` or ``false``, which is also what is not sent."""
+    value = request.query_params.get(name, "false")
+    if value not in ("true", "false"):
+        raise ValidationError({name: "true or false."})
+    return value == "true"
+
+
 def operation_reply(operation: Operation, seconds: float) -> Response:
     """202 with the operation; the guide's 200 when asked to wait and it succeeded meanwhile."""
     if seconds > 0:
@@ -45,7 +53,7 @@ def operation_reply(operation: Operation, seconds: float) -> Response:
 
 def _guide_reply(operation: Operation) -> dict[str, Any]:
     machine = operation.machine
-    if operation.kind != "wake" or machine is None:
+    if operation.kind not in ("wake", "adopt") or machine is None:
         return dict(operation.result)
     return {
         **operation.result,

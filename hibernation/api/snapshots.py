@@ -7,14 +7,13 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hibernation.api.fields import StrictBooleanField
 from hibernation.api.paging import page_of
-from hibernation.api.replies import KEY, WAIT, actor_of, key_of, operation_reply
+from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
 from hibernation.api.serializers import KnownFieldsSerializer, OperationSerializer
 from hibernation.api.waiting import asked_to_wait
 from hibernation.domain.errors import NotFound
@@ -138,7 +137,7 @@ class SnapshotView(APIView):
     def delete(self, request: Request, instance_id: str, name: str) -> Response:
         """Delete it. The last good copy only with ``last_copy=true``, and never while it is all there is of the
         workspace, unless the instance is ``deleted``: then it can never wake again."""
-        last_copy = _flag(request, "last_copy")
+        last_copy = flag_of(request, "last_copy")
         snapshot = delete_snapshot(instance_id, name, actor=actor_of(request), last_copy=last_copy)
         return _reply(instance_id, snapshot)
 
@@ -156,10 +155,3 @@ def _context(instance: Instance) -> dict[str, Any]:
 
 def _reply(instance_id: str, snapshot: Snapshot) -> Response:
     return Response(SnapshotDetailSerializer(snapshot, context=_context(_instance(instance_id))).data)
-
-
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "false")
-    if value not in ("true", "false"):
-        raise ValidationError({name: "true or false."})
-    return value == "true"

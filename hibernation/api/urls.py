@@ -4,7 +4,7 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from hibernation.api import boxes, files, heartbeat, offers, snapshots, store, views
+from hibernation.api import boxes, enrolments, files, heartbeat, offers, snapshots, store, views
 from hibernation.models.instance import INSTANCE_ID
 
 SNAPSHOTS = rf"^instances/(?P<instance_id>{INSTANCE_ID})/snapshots"
@@ -19,6 +19,9 @@ urlpatterns = [
     path("agent/snapshots/<str:snapshot>/uploads", boxes.uploads),
     path("agent/snapshots/<str:snapshot>/downloads", boxes.downloads),
     path("store/<path:key>", store.store_object, name="store-object"),
+    path("enrolments", enrolments.EnrolmentsView.as_view(), name="enrolments"),
+    path("enrolments/claim", enrolments.claim, name="claim"),
+    path("enrol.sh", enrolments.script, name="enrol-script"),
     path("offers", offers.OffersView.as_view(), name="offers"),
     path("hibernation/stats", views.StatsView.as_view(), name="stats"),
     re_path(rf"{SNAPSHOTS}$", snapshots.SnapshotsView.as_view()),

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from django.db.models import Count, QuerySet
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from hibernation.api.paging import NewestFirst, page_of
-from hibernation.api.replies import KEY, WAIT, actor_of, key_of, operation_reply
+from hibernation.api.paging import ByName, NewestFirst, page_of
+from hibernation.api.registering import (
+    DELETE_SNAPSHOTS,
+    FILTERS,
+    LEAVE_MACHINE,
+    AdoptSerializer,
+    ChangeSerializer,
+    CreateSerializer,
+    InstancesSerializer,
+    chosen,
+)
+from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
 from hibernation.api.serializers import (
     ConfigSerializer,
     EventSerializer,
@@ -20,21 +30,23 @@ from hibernation.api.serializers import (
     StatusSerializer,
     StorageSerializer,
     WakeSerializer,
+    with_what_goes_on,
 )
 from hibernation.api.waiting import asked_to_wait
 from hibernation.domain.errors import NotFound
 from hibernation.domain.states import InstanceStatus
 from hibernation.models import Instance, Operation
 from hibernation.models.instance import INSTANCE_ID
-from hibernation.services.instances import configure
+from hibernation.services.adopt import request_adoption
+from hibernation.services.instances import configure, create_instance, release_instance
 from hibernation.services.requests import request_hibernate, request_wake
 from hibernation.services.storage import storage_of_all, with_storage
 
 
-class InstanceViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Instance]):
+class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     """Instances: what they do, their rules, their history, and the two things one can ask of them."""
 
-    queryset = with_storage(Instance.objects.select_related("snapshot")).order_by("pk")
+    queryset = with_storage(with_what_goes_on(Instance.objects.all())).order_by("pk")
     serializer_class = StatusSerializer
     lookup_value_regex = INSTANCE_ID
     pagination_class = None
@@ -47,7 +59,49 @@ class InstanceViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Instance]):
             raise NotFound(f"There is no instance {pk!r}.")
         return found
 
+    @extend_schema(parameters=FILTERS, responses=InstancesSerializer)
+    def list(self, request: Request) -> Response:
+        """By id; ``next`` leads on."""
+        rows, following = page_of(chosen(self.get_queryset(), request), request, self, ByName())
+        return Response(InstancesSerializer({"instances": rows, "next": following}).data)
+
+    @extend_schema(
+        request=PolymorphicProxySerializer("NewInstance", [CreateSerializer, AdoptSerializer], None),
+        parameters=[WAIT, KEY],
+        responses={202: OperationSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        """Take an existing rental under care (``contract_id`` or ``instance_id``), or rent a fresh machine."""
+        seconds, key, actor = asked_to_wait(request), key_of(request), actor_of(request)
+        adopts = isinstance(request.data, dict) and not {"contract_id", "instance_id"}.isdisjoint(
+            request.data
+        )
+        wish = AdoptSerializer(data=request.data) if adopts else CreateSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        if adopts:
+            asked = {k: v for k, v in wish.validated_data.items() if k != "may_be_destroyed"}
+            return operation_reply(request_adoption(**asked, actor=actor, idempotency_key=key), seconds)
+        return operation_reply(
+            create_instance(**wish.validated_data, actor=actor, idempotency_key=key), seconds
+        )
+
     def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(StatusSerializer(self.get_object()).data)
+
+    @extend_schema(request=ChangeSerializer, responses=StatusSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change its name or its rules; only what is sent."""
+        self.get_object()
+        wish = ChangeSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        configure(pk, wish.validated_data, actor=actor_of(request))
+        return Response(StatusSerializer(self.get_object()).data)
+
+    @extend_schema(parameters=[LEAVE_MACHINE, DELETE_SNAPSHOTS], responses=StatusSerializer)
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Let go of it: nobody looks after it any more. Its machine, if it has one, is never destroyed by this."""
+        leave, delete = flag_of(request, "leave_machine"), flag_of(request, "delete_snapshots")
+        release_instance(pk, actor=actor_of(request), leave_machine=leave, delete_snapshots=delete)
         return Response(StatusSerializer(self.get_object()).data)
 
     @action(detail=True, methods=["get"])
@@ -108,7 +162,7 @@ class OperationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Operation]
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[Operation]:
-        return Operation.objects.all()
+        return Operation.objects.prefetch_related("steps")
 
     def retrieve(self, request: Request, pk: str) -> Response:
         found = self.get_queryset().filter(pk=int(pk)).first()

@@ -1,4 +1,4 @@
-"""Tokens of people and scripts, and those that enrol one machine. Only a token's SHA-256 is stored; it is shown once."""
+"""Tokens of people and scripts, and those that enrol one machine. Only their SHA-256 is stored; each is shown once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ApiToken(models.Model):
 
 
 class Enrolment(models.Model):
-    """The right to have one machine adopted, by whoever shows the token ``dme_…`` first. Dies when claimed or expired."""
+    """The right to have one machine adopted, for whoever shows its token ``dme_…``. Dies when claimed or expired."""
 
     digest = models.CharField(max_length=64, unique=True)
     provider = models.CharField(max_length=32)

@@ -1,23 +1,28 @@
-"""Registering an instance and changing its rules."""
+"""Instances: registering one, with or without its first machine, changing its rules, and letting go of it."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import hashlib
+import secrets
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from hibernation.domain.errors import Conflict, InvalidRequest
 from hibernation.domain.regions import check_wish
-from hibernation.domain.states import EventType, InstanceStatus
-from hibernation.models import Instance
+from hibernation.domain.states import EventType, InstanceStatus, MachineState, OperationState
+from hibernation.models import Instance, Operation
+from hibernation.providers.registry import provider_names
 from hibernation.services.clock import db_now
 from hibernation.services.due import SCHEDULED, delete_due_at, schedule
-from hibernation.services.requests import lock_instance
-from hibernation.services.transitions import emit
+from hibernation.services.requests import lock_instance, request_wake
+from hibernation.services.retention import delete_all
+from hibernation.services.transitions import emit, set_machine, set_status
 
 POLICY_FIELDS = (
     "allow_equivalent_gpus",
@@ -38,6 +43,17 @@ POLICY_FIELDS = (
     "keep_last",
     "keep_daily",
 )
+_CHANGEABLE = ("name", *POLICY_FIELDS)
+
+
+_LETTERS = "abcdefghijkmnpqrstuvwxyz"
+_NAME_LETTERS = 10
+
+
+class MachineLive(Conflict):
+    """A machine is rented for this instance."""
+
+    code = "machine_live"
 
 
 @transaction.atomic
@@ -46,7 +62,9 @@ def register_instance(
     *,
     provider: str,
     actor: str,
+    name: str = "",
     gpu_type: str = "",
+    gpu_count: int = 1,
     region: str = "",
     max_price: Decimal | None = None,
     image: str = "",
@@ -63,7 +81,9 @@ def register_instance(
         provider=provider,
         status_changed_at=now,
         created_at=now,
+        name=name,
         gpu_type=gpu_type,
+        gpu_count=gpu_count,
         region=region,
         max_price=max_price,
         image=image,
@@ -79,6 +99,83 @@ def register_instance(
     return instance
 
 
+def create_instance(
+    provider: str, *, actor: str, idempotency_key: str | None = None, **wish: Any
+) -> Operation:
+    """A new instance and its first start on a machine of its own. ``wish`` as ``register_instance`` takes it.
+
+    The same key of the same actor answers the start that it began: nothing is rented twice.
+    """
+    check_provider(provider)
+    instance_id = f"{provider}_{_fresh_name(actor, idempotency_key)}"
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                register_instance(instance_id, provider=provider, actor=actor, **wish)
+        except (Conflict, IntegrityError):
+            if idempotency_key is None:
+                raise
+        return request_wake(instance_id, actor=actor, reason="first start", idempotency_key=idempotency_key)
+
+
+def _fresh_name(actor: str, idempotency_key: str | None) -> str:
+    """Ten letters: chance, or where there is a key what it always leads to. Never a number: those are contracts."""
+    if idempotency_key is None:
+        return "".join(secrets.choice(_LETTERS) for _ in range(_NAME_LETTERS))
+    number = int.from_bytes(hashlib.sha256(f"{actor}\n{idempotency_key}".encode()).digest())
+    return "".join(
+        _LETTERS[number // len(_LETTERS) ** place % len(_LETTERS)] for place in range(_NAME_LETTERS)
+    )
+
+
+@transaction.atomic
+def release_instance(
+    instance_id: str, *, actor: str, leave_machine: bool = False, delete_snapshots: bool = False
+) -> Instance:
+    """Look after it no more. Its rows and, unless ``delete_snapshots``, its copies stay. Repeatable.
+
+    ``Conflict`` while an operation is in flight, and while it has a machine unless ``leave_machine``: that one goes on,
+    billed, and is never touched again. ``SnapshotKept`` if one that is to be deleted is kept on request.
+    """
+    instance, now = lock_instance(instance_id), db_now()
+    if instance.operations.filter(state__in=[OperationState.QUEUED, OperationState.RUNNING]).exists():
+        raise Conflict(f"{instance_id} has an operation in flight; release it when that has ended.")
+    left = _let_go_of_machines(instance, leave_machine, now)
+    if instance.status != InstanceStatus.RELEASED:
+        arrow = set_status(instance, InstanceStatus.RELEASED, now)
+        told = f"released; {left} goes on without us" if left else "released"
+        emit(EventType.RELEASED, told, instance=instance, now=now, actor=actor, status=arrow)
+        instance.last_error = ""
+        instance.save(update_fields=["last_error"])
+    if delete_snapshots:
+        delete_all(instance, now, actor=actor)
+    return instance
+
+
+def _let_go_of_machines(instance: Instance, leave_machine: bool, now: datetime) -> str:
+    """The names of those that go on. One that was lost with the workspace may come back, and is nobody's then."""
+    held = instance.machines.filter(
+        Q(state=MachineState.ACTIVE) | Q(state=MachineState.LOST, activated_at__isnull=False)
+    )
+    machines = list(held.order_by("pk"))
+    active = next((machine for machine in machines if machine.state == MachineState.ACTIVE), None)
+    if active is not None and not leave_machine:
+        raise MachineLive(
+            f"{instance.pk} runs on machine {active}. Hibernate it first, or add ?leave_machine=true: "
+            "the machine then goes on, billed, and nobody looks after it."
+        )
+    for machine in machines:
+        set_machine(machine, MachineState.RELEASED, now, reason="its instance was released")
+    return ", ".join(f"machine {machine}" for machine in machines)
+
+
+def check_provider(provider: str) -> None:
+    """``InvalidRequest`` for one that this installation does not rent from."""
+    if provider not in provider_names():
+        known = ", ".join(provider_names())
+        raise InvalidRequest("There is no such provider here.", {"provider": f"One of: {known}."})
+
+
 def _validate(instance: Instance) -> None:
     check_wish(instance.region)
     try:
@@ -90,17 +187,17 @@ def _validate(instance: Instance) -> None:
 
 @transaction.atomic
 def configure(instance_id: str, changes: dict[str, Any], *, actor: str) -> Instance:
-    """Change the fields given and no others. What falls due is computed anew at once."""
+    """Change the fields given, rules or the name, and no others. What falls due is computed anew at once."""
     instance = lock_instance(instance_id)
-    before = {name: getattr(instance, name) for name in POLICY_FIELDS}
-    for name in POLICY_FIELDS:
+    before = {name: getattr(instance, name) for name in _CHANGEABLE}
+    for name in _CHANGEABLE:
         if name in changes:
             setattr(instance, name, changes[name])
     now = db_now()
     schedule(instance)
     instance.delete_due_at = delete_due_at(instance)
-    instance.save(update_fields=[*POLICY_FIELDS, *SCHEDULED, "delete_due_at"])
-    told = {name: [str(before[name]), str(changes[name])] for name in POLICY_FIELDS if name in changes}
+    instance.save(update_fields=[*_CHANGEABLE, *SCHEDULED, "delete_due_at"])
+    told = {name: [str(before[name]), str(changes[name])] for name in _CHANGEABLE if name in changes}
     emit(EventType.CONFIG_CHANGED, f"changed: {', '.join(told)}" if told else "nothing changed",
          instance=instance, now=now, actor=actor, data=told)  # fmt: skip
     return instance

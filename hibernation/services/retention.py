@@ -182,6 +182,22 @@ def keep_snapshot(instance_id: str, name: str, kept: bool, *, actor: str) -> Sna
     return snapshot
 
 
+def delete_all(instance: Instance, now: datetime, *, actor: str) -> int:
+    """Delete every snapshot by order, the last good copy too; how many. ``SnapshotKept``.
+
+    The caller holds the instance's lock, has seen that nothing runs on it, and has made it need no copy.
+    """
+    rows = list(instance.snapshots.exclude(state=SnapshotState.DELETED).order_by("pk"))
+    kept = next((snapshot.name for snapshot in rows if snapshot.kept), None)
+    if kept is not None:
+        raise SnapshotKept(f"{kept} is kept on request: let it go first.")
+    instance.snapshot = None
+    instance.save(update_fields=["snapshot"])
+    for snapshot in rows:
+        _delete(instance, snapshot, "deleted on request", now, actor)
+    return len(rows)
+
+
 def _find(instance: Instance, name: str) -> Snapshot:
     found = instance.snapshots.filter(name=name).first()
     if found is None:

@@ -1,4 +1,4 @@
-"""Tokens: the agent's (signed, per rental, no look-up) and people's (random, stored as a hash)."""
+"""Tokens: the agent's (signed, per rental, no look-up), people's and enrolments' (random, stored as a hash)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from hibernation.models import ApiToken, Machine
+from hibernation.models import ApiToken, Enrolment, Machine
 from hibernation.services.clock import db_now
 
 AGENT_PREFIX = "dma1"
 PERSON_PREFIX = "dmt_"
+ENROLMENT_PREFIX = "dme_"
+ENROLMENT_LASTS = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,25 @@ def find_api_token(raw: str) -> ApiToken | None:
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
     return token
+
+
+def create_enrolment(provider: str, actor: str) -> tuple[str, Enrolment]:
+    """A token that has one machine adopted, within the hour. Returned once; only its hash is kept."""
+    raw = ENROLMENT_PREFIX + secrets.token_urlsafe(24)
+    now = db_now()
+    row = Enrolment.objects.create(
+        digest=_digest(raw), provider=provider, actor=actor, created_at=now, expires_at=now + ENROLMENT_LASTS
+    )
+    return raw, row
+
+
+def find_enrolment(raw: str) -> Enrolment | None:
+    """The one that can still be claimed; ``None`` for any other text."""
+    if not raw.startswith(ENROLMENT_PREFIX):
+        return None
+    return Enrolment.objects.filter(
+        digest=_digest(raw), claimed_at__isnull=True, expires_at__gt=Now()
+    ).first()
 
 
 def _digest(raw: str) -> str:

@@ -114,7 +114,7 @@ def _count_usage(machine: Machine, old: MachineState, state: MachineState, now: 
     if old in _ENDS_USAGE and state not in _ENDS_USAGE:
         # It was not gone: the interval that was closed too early goes on.
         UsageInterval.objects.filter(machine=machine).update(ended_at=None)
-    if state in _STARTS_USAGE or old is MachineState.ADOPTING and state is MachineState.ACTIVE:
+    if state in _STARTS_USAGE or (old is MachineState.ADOPTING and state is MachineState.ACTIVE):
         began = machine.launched_at or machine.intended_at
         UsageInterval.objects.get_or_create(
             machine=machine,

@@ -1,0 +1,150 @@
+"""What people send to have a machine adopted, an instance created, changed or let go, and to find one in the list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema_serializer
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from hibernation.api.fields import StrictBooleanField, WholeNumberField
+from hibernation.api.serializers import ConfigSerializer, KnownFieldsSerializer, PlaceField, StatusSerializer
+from hibernation.domain.states import InstanceStatus
+from hibernation.models import Instance
+from hibernation.providers.registry import provider_names
+
+FILTERS = [
+    OpenApiParameter(
+        "status",
+        OpenApiTypes.STR,
+        enum=[status.value for status in InstanceStatus],
+        description="Several with commas. Without it: all but released ones.",
+    ),
+    OpenApiParameter("provider", OpenApiTypes.STR),
+    OpenApiParameter("search", OpenApiTypes.STR, description="A part of the id or the name."),
+    OpenApiParameter("limit", OpenApiTypes.INT),
+    OpenApiParameter("cursor", OpenApiTypes.STR),
+]
+LEAVE_MACHINE = OpenApiParameter(
+    "leave_machine",
+    OpenApiTypes.BOOL,
+    description="true: its machine goes on, billed, and nobody looks after it.",
+)
+DELETE_SNAPSHOTS = OpenApiParameter(
+    "delete_snapshots",
+    OpenApiTypes.BOOL,
+    description="true: delete every copy of the workspace, the last one too.",
+)
+_LONGEST_SEARCH = 100
+
+
+class ContractField(serializers.Field[Any, Any, Any, Any]):
+    """The provider's id of a rental, as a number or a text."""
+
+    default_error_messages = {"invalid": "The provider's id of the rental, such as 12345."}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = str(data) if isinstance(data, int | str) and not isinstance(data, bool) else ""
+        if not (text.isascii() and text.isalnum() and len(text) <= 64):
+            self.fail("invalid")
+        return text
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class ConsentField(StrictBooleanField):
+    """The words that people must have read before a rental of theirs comes into our care."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is not True:
+            raise ValidationError(
+                "A hibernation destroys the rental after it has saved and proven /workspace, and nothing but that. "
+                "Send true if that is meant."
+            )
+        return data
+
+
+def first_provider() -> str:
+    return provider_names()[0]
+
+
+class AdoptSerializer(KnownFieldsSerializer):
+    """An existing rental, named by ``contract_id`` (with ``provider``) or by ``instance_id`` like ``vast_12345``."""
+
+    provider = serializers.CharField(required=False, max_length=32)
+    contract_id = ContractField(required=False)
+    instance_id = serializers.CharField(required=False, max_length=64)
+    name = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    may_be_destroyed = ConsentField(help_text="true: hibernating may end this rental")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        super().validate(attrs)
+        if ("contract_id" in attrs) == ("instance_id" in attrs):
+            raise ValidationError({"contract_id": "Either this or instance_id."})
+        if "instance_id" in attrs:
+            provider, _, contract = attrs.pop("instance_id").partition("_")
+            attrs["contract_id"] = ContractField().run_validation(contract)
+            if attrs.setdefault("provider", provider) != provider:
+                raise ValidationError({"provider": "The instance_id names another one."})
+        attrs.setdefault("provider", first_provider())
+        return attrs
+
+
+class CreateSerializer(KnownFieldsSerializer):
+    """A fresh instance: what its machines are to be, as far as it matters."""
+
+    provider = serializers.CharField(default=first_provider, max_length=32)
+    gpu_type = serializers.CharField(max_length=64)
+    gpu_count = WholeNumberField(required=False, min_value=1, max_value=64)
+    image = serializers.CharField(max_length=200)
+    region = PlaceField(required=False, max_length=32)
+    max_price = serializers.DecimalField(
+        required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
+    )
+    disk_gb = WholeNumberField(required=False, min_value=1, max_value=1_000_000)
+    name = serializers.CharField(required=False, allow_blank=True, max_length=100)
+
+
+class ChangeSerializer(ConfigSerializer):
+    """Its name and its rules; only what is sent changes."""
+
+    name = serializers.CharField(required=False, allow_blank=True, max_length=100)
+
+
+@extend_schema_serializer(many=False)
+class InstancesSerializer(serializers.Serializer[Any]):
+    """A page of instances by id, and the address of the next."""
+
+    instances = StatusSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+def chosen(instances: QuerySet[Instance], request: Request) -> QuerySet[Instance]:
+    """Those that the query asks for; ``ValidationError`` for one that makes no sense."""
+    asked = request.query_params
+    statuses = [word for word in asked.get("status", "").split(",") if word]
+    unknown = sorted(set(statuses) - {status.value for status in InstanceStatus})
+    if unknown:
+        raise ValidationError({"status": f"There is no status {unknown[0]!r}."})
+    instances = (
+        instances.filter(status__in=statuses)
+        if statuses
+        else instances.exclude(status=InstanceStatus.RELEASED)
+    )
+    if provider := asked.get("provider"):
+        instances = instances.filter(provider=_text("provider", provider))
+    if search := asked.get("search"):
+        text = _text("search", search)
+        instances = instances.filter(Q(pk__icontains=text) | Q(name__icontains=text))
+    return instances
+
+
+def _text(name: str, value: str) -> str:
+    if "\0" in value or len(value) > _LONGEST_SEARCH:
+        raise ValidationError({name: f"At most {_LONGEST_SEARCH} characters."})
+    return value
