@@ -14,13 +14,14 @@ from hibernation.box.fence import fence as fence_box
 from hibernation.box.fence import resume_writers
 from hibernation.box.install import install_agent, is_current
 from hibernation.box.jobs import JobProgress
+from hibernation.box.ssh import Box
 from hibernation.domain import idle
 from hibernation.domain.effects import FenceSeen, JobSeen, Ok, Reply, RunFreeze, RunThaw
 from hibernation.domain.errors import BoxError
 from hibernation.domain.idle import Activity
 from hibernation.domain.ignore import rules_for
 from hibernation.domain.states import SnapshotState
-from hibernation.models import Operation, Snapshot
+from hibernation.models import Instance, Machine, Operation, Snapshot
 from hibernation.services.keys import keys_of
 from hibernation.services.steps.context import Context
 from hibernation.services.tokens import issue_agent_token
@@ -56,17 +57,20 @@ class FreezeResult(Struct, frozen=True):
 
 
 def install(context: Context) -> Reply:
-    """Put the agent on the box with a fresh token and start it. The token before it dies."""
-    token = issue_agent_token(context.machine)
-    install_agent(
-        context.box(),
-        instance_id=context.instance.pk,
-        control_url=settings.DUMONT_BASE_URL,
-        token=token,
-        interval=context.instance.heartbeat_interval.total_seconds(),
-        workspace=context.machine.workspace,
-    )
+    start_agent(context.box(), context.machine, context.instance)
     return Ok()
+
+
+def start_agent(box: Box, machine: Machine, instance: Instance) -> None:
+    """Put the agent on the box with a fresh token and start it. The token before it dies."""
+    install_agent(
+        box,
+        instance_id=instance.pk,
+        control_url=settings.DUMONT_BASE_URL,
+        token=issue_agent_token(machine),
+        interval=instance.heartbeat_interval.total_seconds(),
+        workspace=machine.workspace,
+    )
 
 
 def quiesce(context: Context) -> Reply:
