@@ -13,6 +13,7 @@ from hibernation.providers.base import Provider
 
 FACTORIES = {
     "local": "hibernation.providers.local:from_settings",
+    "runpod": "hibernation.providers.runpod:from_settings",
     "vast": "hibernation.providers.vast:from_settings",
 }
 

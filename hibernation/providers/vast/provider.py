@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
 
 from hibernation.domain.errors import (
     NoCapacity,
@@ -17,7 +14,7 @@ from hibernation.domain.errors import (
 )
 from hibernation.domain.offers import Offer, OfferFilter, fits
 from hibernation.providers.base import LaunchSpec, PriceRise, RentedMachine
-from hibernation.providers.shelf import Shelf
+from hibernation.providers.shelf import Shelf, shared
 from hibernation.providers.vast.client import Row, VastClient
 from hibernation.providers.vast.orders import ROWS_IN_PAGE, SMALLEST_DISK_GB, order_of, search_query
 from hibernation.providers.vast.parsing import (
@@ -49,7 +46,8 @@ class VastProvider:
     def search_offers(self, want: OfferFilter) -> Sequence[Offer]:
         """At most the cheapest ``MOST_PAGES`` pages of what the server finds; each offer is checked again here."""
         disk = max(want.min_disk_gb, SMALLEST_DISK_GB)
-        rows = self._found(want)
+        query = search_query(want)
+        rows = shared(self._shelf, query, self._shared_seconds, lambda who: self._pages(want, who))
         offers = [offer for row in rows if _is_free(row) and (offer := offer_of(row, disk)) is not None]
         if rows and not any(offer_of(row, disk) for row in rows):
             raise ProviderError(f"None of {len(rows)} offers of vast.ai can be understood.")
@@ -100,16 +98,6 @@ class VastProvider:
         rises = (price_rise_of(row) for row in self._client.price_rises())
         return [rise for rise in rises if rise is not None]
 
-    def _found(self, want: OfferFilter) -> list[Row]:
-        """Also what another process found a moment ago, so that a hundred wakes do not ask a hundred times."""
-        question = _question(search_query(want))
-        shared = self._shelf.get(question)
-        if isinstance(shared, list):
-            return shared
-        rows = self._pages(want, question)
-        self._shelf.put(question, rows, self._shared_seconds)
-        return rows
-
     def _pages(self, want: OfferFilter, who: str) -> list[Row]:
         """The next page begins at the last one's dearest price. What a later page refuses, the first has cheaper."""
         rows: dict[str, Row] = {}
@@ -144,7 +132,3 @@ def _is_free(row: Row) -> bool:
 
 def _dearest(rows: Iterable[Row]) -> Decimal | None:
     return max(filter(None, map(listed_price, rows)), default=None)
-
-
-def _question(query: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()[:32]
