@@ -15,21 +15,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.fakes.clock import Clock, ManualClock, RealClock, ScaledClock
+from tests.fakes.http import Reply, Request, Server
 from tests.fakes.vast.account import Keyring
 from tests.fakes.vast.api import Api
 from tests.fakes.vast.calls import Calls
 from tests.fakes.vast.catalogue import Row
-from tests.fakes.vast.clock import Clock, ManualClock, RealClock, ScaledClock
 from tests.fakes.vast.contracts import Contract
-from tests.fakes.vast.faults import Faults
-from tests.fakes.vast.http import Server
+from tests.fakes.vast.control import control
+from tests.fakes.vast.faults import market_faults
 from tests.fakes.vast.ledger import Ledger
 from tests.fakes.vast.machines import LocalMachines, NoMachines
 from tests.fakes.vast.market import Market
+from tests.fakes.vast.replies import Refusal
 
 __all__ = ["ManualClock", "RealClock", "ScaledClock", "VastFake"]
 
 _PULSE_SECONDS = 0.1
+_GARBLED = Refusal(400, "invalid_request", "not a JSON object").reply
 
 
 class VastFake:
@@ -49,7 +52,7 @@ class VastFake:
         port: int = 0,
         key: str = "",
     ) -> None:
-        self.faults, self.keyring = Faults(), Keyring()
+        self.faults, self.keyring = market_faults(), Keyring()
         self.key = self.keyring.add("owner", text=key)
         self.machines: LocalMachines | NoMachines = (
             LocalMachines(root, self._machine_is_up) if root else NoMachines()
@@ -61,7 +64,7 @@ class VastFake:
         self.api = Api(self.calls)
         self.limits, self.journal = self.api.limits, self.api.journal
         self.limits.factor = limits
-        self._server = Server(self.api, port)
+        self._server = Server(self._answer, _GARBLED, port, "fake vast")
         self.url = self.calls.base_url = self._server.url
         self._closing = threading.Event()
         self._pulse = threading.Thread(target=self._beat, name="fake vast pulse")
@@ -117,6 +120,10 @@ class VastFake:
         if self._pulse.is_alive():
             self._pulse.join()
         self.machines.close()
+
+    def _answer(self, request: Request) -> Reply:
+        is_control = request.path.startswith("/_fake/")
+        return control(self.api, request) if is_control else self.api.handle(request)
 
     def _beat(self) -> None:
         """Machines must follow the clock also while nobody calls."""

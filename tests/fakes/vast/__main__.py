@@ -7,8 +7,8 @@ import json
 import signal
 from pathlib import Path
 
+from tests.fakes.clock import Clock
 from tests.fakes.vast import ManualClock, RealClock, ScaledClock, VastFake
-from tests.fakes.vast.clock import Clock
 
 
 def main() -> None:

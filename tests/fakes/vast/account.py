@@ -6,7 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes.vast.replies import Refusal, Request
+from tests.fakes.http import Request
+from tests.fakes.vast.replies import Refusal
 
 CATEGORIES = (
     "misc", "user_read", "user_write", "instance_read", "instance_write", "billing_read", "machine_read",

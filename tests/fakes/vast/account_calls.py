@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fakes.http import Request
 from tests.fakes.vast import events
 from tests.fakes.vast.market import Market
-from tests.fakes.vast.replies import Refusal, Request
+from tests.fakes.vast.replies import Refusal
 from tests.fakes.vast.search import search
 
 OK: dict[str, Any] = {"success": True}

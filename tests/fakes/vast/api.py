@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.fakes.http import BAD_GATEWAY, HANG_UP, Reply, Request, as_json, as_text
 from tests.fakes.vast.calls import Calls, as_reply
 from tests.fakes.vast.journal import Journal
 from tests.fakes.vast.limits import Limits
-from tests.fakes.vast.replies import BAD_GATEWAY, HANG_UP, Refusal, Reply, Request, as_json, as_text
+from tests.fakes.vast.replies import Refusal
 from tests.fakes.vast.routes import Route, find_route
 
 

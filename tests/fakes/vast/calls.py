@@ -7,11 +7,12 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fakes.http import Reply, Request, as_json
 from tests.fakes.vast import lists, orders
 from tests.fakes.vast.account import Keyring
 from tests.fakes.vast.account_calls import OK, AccountCalls
 from tests.fakes.vast.contracts import Contract
-from tests.fakes.vast.replies import Refusal, Reply, Request, as_json
+from tests.fakes.vast.replies import Refusal
 from tests.fakes.vast.search import search
 
 _SHELL = ("ls", "rm", "du")

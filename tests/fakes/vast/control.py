@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.fakes.clock import ManualClock
+from tests.fakes.http import Reply, Request, as_json
 from tests.fakes.vast.api import Api
-from tests.fakes.vast.clock import ManualClock
-from tests.fakes.vast.replies import Reply, Request, as_json
 
 
 def control(api: Api, request: Request) -> Reply:

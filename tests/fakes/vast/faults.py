@@ -103,11 +103,9 @@ Rows (lasts until ``market.heal``)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from threading import RLock
 from typing import Any
+
+from tests.fakes.arming import Faults
 
 # name -> the fault's own arguments and their defaults
 TRANSPORT: dict[str, dict[str, Any]] = {
@@ -204,69 +202,7 @@ ALIASES: dict[str, tuple[str, dict[str, str]]] = {
 KNOWN = {**TRANSPORT, **READING, **RENTING, **BOOT, **TRAITS, **RUNNING, **ENDING}
 NAMES = (*KNOWN, *ALIASES)
 
-_WHERE = {"call", "contract", "offer", "machine", "host", "label"}
 
-
-@dataclass
-class Armed:
-    """A fault that waits. ``left`` None: for ever."""
-
-    name: str
-    left: int | None
-    where: dict[str, Any]
-    options: dict[str, Any]
-
-    def hits(self, context: Mapping[str, Any]) -> bool:
-        return all(fnmatchcase(str(context.get(key)), str(wanted)) for key, wanted in self.where.items())
-
-
-@dataclass
-class Faults:
-    """What is armed. Of several that hit the oldest is used."""
-
-    _armed: list[Armed] = field(default_factory=list)
-    _lock: RLock = field(default_factory=RLock)
-
-    def arm(
-        self, name: str, times: int | None = 1, where: Mapping[str, Any] | None = None, **options: Any
-    ) -> None:
-        """``ValueError`` for a fault, a place or an argument that does not exist."""
-        known, place = ALIASES.get(name, (name, {}))
-        place = {**place, **(where or {})}
-        if known not in KNOWN:
-            raise ValueError(f"no such fault: {name}; there are {', '.join(NAMES)}")
-        if strange := (set(place) - _WHERE) | (set(options) - set(KNOWN[known])):
-            raise ValueError(f"{name} takes no {', '.join(sorted(strange))}")
-        with self._lock:
-            self._armed.append(Armed(known, times, place, {**KNOWN[known], **options}))
-
-    def disarm(self, name: str | None = None) -> None:
-        """What it has done stays done."""
-        known = ALIASES.get(name, (name, {}))[0] if name else None
-        with self._lock:
-            self._armed = [armed for armed in self._armed if known not in (None, armed.name)]
-
-    def take(self, name: str, **context: Any) -> dict[str, Any] | None:
-        """The arguments of the fault if it is to hit here, None if not; uses up one."""
-        with self._lock:
-            for armed in self._armed:
-                if armed.name == name and armed.hits(context):
-                    self._use(armed)
-                    return armed.options
-        return None
-
-    def is_armed(self, *names: str) -> bool:
-        return any(armed.name in names for armed in self._armed)
-
-    def as_json(self) -> list[dict[str, Any]]:
-        with self._lock:
-            return [
-                {"name": armed.name, "left": armed.left, "where": armed.where, "options": armed.options}
-                for armed in self._armed
-            ]
-
-    def _use(self, armed: Armed) -> None:
-        if armed.left is not None:
-            armed.left -= 1
-            if armed.left <= 0:
-                self._armed.remove(armed)
+def market_faults() -> Faults:
+    """None armed yet."""
+    return Faults(KNOWN, frozenset({"call", "contract", "offer", "machine", "host", "label"}), ALIASES)

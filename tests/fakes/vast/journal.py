@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Any
 
-from tests.fakes.vast.replies import Reply, Request
+from tests.fakes.http import Reply, Request
 
 
 @dataclass(frozen=True, slots=True)

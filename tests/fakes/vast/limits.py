@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.fakes.vast.replies import Reply, as_json, as_text
+from tests.fakes.http import Reply, as_json, as_text
 
 # Seconds between two calls. Calls that share a line of the documentation share their time.
 _INTERVALS: dict[tuple[str, ...], float] = {

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
+from tests.fakes.arming import Faults
+from tests.fakes.clock import Clock
 from tests.fakes.vast import events
 from tests.fakes.vast.boot import Step, plan_boot, plan_restart
 from tests.fakes.vast.catalogue import Catalogue, Row, make_catalogue
-from tests.fakes.vast.clock import Clock
 from tests.fakes.vast.contracts import Contract, row_of
-from tests.fakes.vast.faults import BOOT, Faults
+from tests.fakes.vast.faults import BOOT
 from tests.fakes.vast.ledger import Ledger
 from tests.fakes.vast.machines import Machines
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.fakes.http import Reply, as_json
 from tests.fakes.vast.account import Keyring
 from tests.fakes.vast.catalogue import Row
 from tests.fakes.vast.market import Market
-from tests.fakes.vast.replies import Refusal, Reply, as_json
+from tests.fakes.vast.replies import Refusal
 
 _RUNTYPES = {
     "ssh", "ssh_proxy", "ssh_direct", "ssh_direc", "jupyter", "jupyter_proxy", "jupyter_direct", "jupyter_direc",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tests.fakes.vast.replies import Request
+from tests.fakes.http import Request
 
 
 @dataclass(frozen=True, slots=True)

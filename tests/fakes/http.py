@@ -1,33 +1,73 @@
-"""The fake market's socket: HTTP/1.1 with connections that stay, each answer in one write."""
+"""The socket of a fake: HTTP/1.1 with connections that stay, each answer in one write."""
 
 from __future__ import annotations
 
 import json
 import socket
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.fakes.vast.api import Api
-from tests.fakes.vast.control import control
-from tests.fakes.vast.replies import Reply, Request, as_json
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """``path`` ends with a slash; ``body`` is the JSON object that came, empty if none did."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+    client: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``status`` 0: the connection ends without an answer."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+HANG_UP = Reply(0)
+BAD_GATEWAY = Reply(
+    502, b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>", "text/html"
+)
+
+Answer = Callable[[Request], Reply]
+
+
+def as_json(document: Any, status: int = 200, **headers: str) -> Reply:
+    """The content type is exactly ``application/json``: the official client refuses a charset."""
+    return Reply(status, json.dumps(document).encode(), headers=headers)
+
+
+def as_text(text: str, status: int = 200) -> Reply:
+    return Reply(status, text.encode(), "text/plain")
 
 
 class Server(ThreadingHTTPServer):
-    """Serves from ``start`` to ``stop``, in threads that have all ended when ``stop`` returns."""
+    """Serves from ``start`` to ``stop``, in threads that have all ended when ``stop`` returns.
+
+    ``garbled`` is what a body is answered that is no JSON object.
+    """
 
     daemon_threads = False
     request_queue_size = 256
 
-    def __init__(self, api: Api, port: int = 0) -> None:
+    def __init__(self, answer: Answer, garbled: Reply, port: int = 0, name: str = "fake") -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.api = api
+        self.answer, self.garbled = answer, garbled
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="fake vast")
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name=name)
 
     def start(self) -> None:
         self._thread.start()
@@ -66,14 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(raw) if raw else {}
         except ValueError:
             body = None
-        if not isinstance(body, dict):
-            return self._send(
-                as_json({"success": False, "error": "invalid_request", "msg": "not a JSON object"}, 400)
-            )
-        api = cast(Server, self.server).api
-        request = self._request(body)
-        is_control = request.path.startswith("/_fake/")
-        return self._send(control(api, request) if is_control else api.handle(request))
+        server = cast(Server, self.server)
+        self._send(server.answer(self._request(body)) if isinstance(body, dict) else server.garbled)
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 
@@ -94,7 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.content_type)
-        self.send_header("Content-Length", str(len(reply.body)))
+        if reply.status != 204:
+            self.send_header("Content-Length", str(len(reply.body)))
         for name, value in reply.headers.items():
             self.send_header(name, value)
         self.end_headers()
