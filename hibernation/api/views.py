@@ -172,11 +172,15 @@ class OperationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Operation]
 
 
 class StatsView(APIView):
-    """How many instances are in which state, and what they occupy in the store; every key always present."""
+    """How many instances are in which state, and what they occupy in the store; every key always present.
+
+    ``total_instances``: those that are looked after, that is without ``released``.
+    """
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         counted = dict(Instance.objects.order_by().values_list("status").annotate(Count("pk")))
         by_status = {status.value: counted.get(status.value, 0) for status in InstanceStatus}
         storage = StorageSerializer(storage_of_all()).data
-        return Response({"total_instances": sum(by_status.values()), **by_status, "storage": storage})
+        total = sum(by_status.values()) - by_status[InstanceStatus.RELEASED]
+        return Response({"total_instances": total, **by_status, "storage": storage})

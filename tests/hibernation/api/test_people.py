@@ -174,7 +174,7 @@ def test_a_contract_that_is_no_number_is_shown_as_it_is(api: Client) -> None:
 
 def test_the_list_has_every_instance(api: Client) -> None:
     ids = sorted(make_instance().pk for _ in range(3))
-    assert [row["instance_id"] for row in api.get("/api/instances").json()] == ids
+    assert [row["instance_id"] for row in api.get("/api/instances").json()["instances"]] == ids
 
 
 def test_config_has_the_guides_shape(api: Client) -> None:

@@ -172,4 +172,4 @@ def test_status_and_list_tell_what_an_instance_occupies(api: Client, instance: I
     make_pack(instance, size=7)
     expected = {"bytes": 7, "objects": 1, "snapshots": 3}
     assert api.get(f"/api/instances/{instance.pk}/status").json()["storage"] == expected
-    assert api.get("/api/instances").json()[0]["storage"] == expected
+    assert api.get("/api/instances").json()["instances"][0]["storage"] == expected

@@ -14,25 +14,28 @@ from hibernation.domain.states import (
 )
 
 INSTANCE_DRAWING = {
-    "provisioning": "running failed",
-    "running": "idle hibernating hibernated failed",
-    "idle": "running hibernating hibernated failed",
+    "provisioning": "running failed released",
+    "running": "idle hibernating hibernated failed released",
+    "idle": "running hibernating hibernated failed released",
     "hibernating": "running hibernated failed",
-    "hibernated": "deleted waking running",
-    "deleted": "waking running",
+    "hibernated": "deleted waking running released",
+    "deleted": "waking running released",
     "waking": "running hibernated deleted failed",
-    "failed": "waking provisioning running",
+    "failed": "waking provisioning running released",
+    "released": "provisioning waking",
 }
 MACHINE_DRAWING = {
     "intended": "launched void abandoned",
     "launched": "active destroying lost",
-    "active": "destroying lost",
+    "active": "destroying lost released",
     "destroying": "destroyed",
     "destroyed": "destroying",
     "void": "destroying",
     "abandoned": "destroying",
-    "lost": "destroying active",
+    "lost": "destroying active released",
     "orphan": "destroying destroyed",
+    "adopting": "active released",
+    "released": "",
 }
 
 

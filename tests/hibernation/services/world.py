@@ -97,7 +97,8 @@ class World:
         """Run the current step once, now, whatever its back-off says."""
         operation.refresh_from_db()
         Operation.objects.filter(pk=operation.pk).update(next_attempt_at=db_now())
-        if operation.kind == OperationKind.WAKE and operation.step == "confirm" and operation.machine:
+        starts = operation.kind in (OperationKind.WAKE, OperationKind.ADOPT)
+        if starts and operation.step == "confirm" and operation.machine:
             box = self.box(operation.machine)
             if box.reports:
                 self.beat(operation.instance, 0.0)
@@ -202,6 +203,7 @@ def assert_consistent(instance: Instance) -> None:
     assert status in ("", instance.status)
     for machine in instance.machines.all():
         intervals = UsageInterval.objects.filter(machine=machine)
-        open_, rented = intervals.filter(ended_at__isnull=True).count(), machine.contract_id is not None
+        ours = machine.state not in ("adopting", "released") or machine.activated_at is not None
+        open_, rented = intervals.filter(ended_at__isnull=True).count(), ours and machine.contract_id is not None
         assert intervals.count() == (1 if rented else 0)
         assert open_ == (1 if machine.state in ("launched", "active", "destroying") else 0)
