@@ -78,7 +78,7 @@ class AdoptSerializer(KnownFieldsSerializer):
 
     provider = serializers.CharField(required=False, max_length=32)
     contract_id = ContractField(required=False)
-    instance_id = serializers.CharField(required=False, max_length=64)
+    instance_id = serializers.RegexField("^.+_[A-Za-z0-9]+$", required=False, max_length=64)
     name = serializers.CharField(required=False, allow_blank=True, max_length=100)
     may_be_destroyed = ConsentField(help_text="true: hibernating may end this rental")
 
@@ -87,8 +87,7 @@ class AdoptSerializer(KnownFieldsSerializer):
         if ("contract_id" in attrs) == ("instance_id" in attrs):
             raise ValidationError({"contract_id": "Either this or instance_id."})
         if "instance_id" in attrs:
-            provider, _, contract = attrs.pop("instance_id").partition("_")
-            attrs["contract_id"] = ContractField().run_validation(contract)
+            provider, _, attrs["contract_id"] = attrs.pop("instance_id").rpartition("_")
             if attrs.setdefault("provider", provider) != provider:
                 raise ValidationError({"provider": "The instance_id names another one."})
         attrs.setdefault("provider", first_provider())

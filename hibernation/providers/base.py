@@ -133,7 +133,10 @@ class Provider(Protocol):
         """Let this key in. Repeatable. ``NotFound`` if the machine is gone."""
 
     def set_label(self, contract_id: str, label: str) -> None:
-        """List the machine under this label from now on. Repeatable. ``NotFound`` if the machine is gone."""
+        """List the machine under this label from now on. Repeatable. ``NotFound`` if the machine is gone.
+
+        ``NotSupported`` where a machine keeps the label of its launch.
+        """
 
     def logs(self, contract_id: str, lines: int = 200) -> str:
         """The last lines of what the machine printed, for people. May be empty."""

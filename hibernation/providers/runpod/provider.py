@@ -67,6 +67,10 @@ class RunpodProvider:
         if _key(ssh_public_key) not in map(_key, known.splitlines()):
             raise NotSupported("Runpod lets no further key into a pod that is there already.")
 
+    def set_label(self, contract_id: str, label: str) -> None:
+        """A pod keeps the name that it was launched with."""
+        raise NotSupported("Runpod gives no pod another name.")
+
     def logs(self, contract_id: str, lines: int = 200) -> str:
         """Runpod has only a stream without an end."""
         return ""
