@@ -38,6 +38,12 @@ class Conflict(DumontError):
     code = "conflict"
 
 
+class CreditTooLow(Conflict):
+    """What is left on the provider's account is kept for saving what is awake."""
+
+    code = "credit_too_low"
+
+
 class ProviderError(DumontError):
     """The provider's answer says nothing about what happened: it may have acted or not."""
 

@@ -23,7 +23,8 @@ class Limits:
     Of a machine on its way up: ``created`` until a list has it, ``loading`` for its image, more for one that takes
     longer to download, ``loading_most`` at most; ``running`` for a phase that is neither loading nor up;
     ``standstill`` until a stop is believed; ``silence`` without any answer over SSH, ``reach`` until it accepts us.
-    ``launch_queue``: how long a launch may be put off. ``slow_machines``: so many are sent away, then slow will do.
+    ``launch_queue``: how long a launch may be put off. ``doubt``: how long past its deadline a wake still looks for
+    what it may have rented. ``slow_machines``: so many are sent away, then slow will do.
     """
 
     quiesce: timedelta = timedelta(minutes=3)
@@ -33,7 +34,6 @@ class Limits:
     fence_holds: timedelta = timedelta(seconds=60)
     fence_rounds: int = 4
     freeze_restarts: int = 3
-    confirm_alarm: timedelta = timedelta(minutes=5)
     redestroy_after: timedelta = timedelta(seconds=5)
     release: timedelta = timedelta(seconds=30)
     release_paused: timedelta = timedelta(minutes=30)
@@ -41,6 +41,7 @@ class Limits:
     last_resort: timedelta = timedelta(seconds=30)
     label_settle: timedelta = timedelta(seconds=30)
     launch_queue: timedelta = timedelta(minutes=30)
+    doubt: timedelta = timedelta(minutes=15)
     created: timedelta = timedelta(minutes=2)
     loading: timedelta = timedelta(minutes=10)
     loading_most: timedelta = timedelta(minutes=40)
@@ -67,14 +68,13 @@ class Memo:
     ``restart``: the job on the box ended badly and is to go on. ``paused``: a fence may have paused writers.
     ``looking``: the launch is in doubt and its label is looked for. ``answered_at``: when a long step was last seen
     going on, in seconds since 1970. ``deferred``: the launch was put off, nothing was rented, and the same label may be
-    sent again. ``phase``: by the provider's word, since ``phase_at``. ``start_wanted``: its start got lost; ``started``:
-    it was sent once more. ``silent_at``: since when nothing answers over SSH. ``slow``: machines sent away for it.
+    sent again. ``phase``: by the provider's word, since ``phase_at``. ``start_wanted``: its start got lost;
+    ``started``: it was sent once more. ``silent_at``: since when nothing answers over SSH. ``slow``: machines sent away for it.
     """
 
     round: int = 0
     fenced_round: int | None = None
     redestroy: bool = False
-    alarmed: bool = False
     job_failures: int = 0
     restart: bool = False
     offer: Offer | None = None
@@ -133,6 +133,8 @@ class Equipment:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
+    """``stopped_since``: several lists in a row said that it stands still, the first of them then."""
+
     id: int
     label: str
     state: MachineState
@@ -140,6 +142,7 @@ class MachineFacts:
     contract_id: str | None = None
     host: str = ""
     first_beat_at: datetime | None = None
+    stopped_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

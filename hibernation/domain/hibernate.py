@@ -20,7 +20,7 @@ from hibernation.domain.effects import (
     Reply,
 )
 from hibernation.domain.errors import DumontError
-from hibernation.domain.facts import Facts, Memo
+from hibernation.domain.facts import Facts
 from hibernation.domain.outcomes import (
     Change,
     Changes,
@@ -125,12 +125,22 @@ def _refuse_destroy(facts: Facts) -> Outcome | None:
         return abort(facts, "snapshot_unproven", "there is no whole and verified snapshot of this round")
     if memo.fenced_round != memo.round:
         return Go("fence")
+    if _stopped_under_the_fence(facts):
+        return None
     if not facts.operation.forced and not idle.is_fresh(facts.idle, facts.now):
         if overdue(facts, facts.limits.fence):
             return abort(facts, "activity_unknown", "the agent fell silent")
         return Wait(1.0, "waiting for a fresh heartbeat before the rental is ended")
     # A worker may have died here and the step been taken up much later: new writers are not held by an old fence.
     return Go("fence") if overdue(facts, facts.limits.fence_holds) else None
+
+
+def _stopped_under_the_fence(facts: Facts) -> bool:
+    """Its host stopped it while the fence still held: nothing was written since, and it will never report."""
+    stopped, beat = machine_of(facts).stopped_since, facts.idle.last_beat_at
+    if stopped is None or (beat is not None and beat > stopped):
+        return False
+    return timedelta(0) <= stopped - facts.operation.entered_at <= facts.limits.fence_holds
 
 
 def _conclude_destroy(facts: Facts, reply: Reply) -> Outcome:
@@ -146,26 +156,12 @@ def _conclude_confirm(facts: Facts, reply: Reply) -> Outcome:
     machine, operation = machine_of(facts), facts.operation
     if isinstance(reply, MachinesSeen) and machine.contract_id not in reply.contracts:
         return _hibernated(facts, SetMachine(MachineState.DESTROYED))
-    alarm = _alarm(facts)
     if isinstance(reply, DumontError):
-        return replace(again(facts, reply), changes=alarm, memo=_alarmed(facts, alarm))
+        return again(facts, reply)
     if overdue(facts, facts.limits.redestroy_after * (1 + operation.memo.attempt)):
-        memo = replace(_alarmed(facts, alarm), redestroy=True, attempt=min(operation.memo.attempt + 1, 11))
-        return Go("destroy", alarm, memo)
-    wait = look_again(facts, "the provider still lists the machine")
-    return replace(wait, changes=alarm, memo=_alarmed(facts, alarm))
-
-
-def _alarm(facts: Facts) -> tuple[Change, ...]:
-    began = facts.operation.point_of_no_return_at or facts.now
-    if facts.operation.memo.alarmed or facts.now - began < facts.limits.confirm_alarm:
-        return ()
-    reason = "the provider has not ended the rental yet: it still bills; destroy is being repeated"
-    return (Emit(EventType.STILL_BILLING, reason),)
-
-
-def _alarmed(facts: Facts, alarm: tuple[Change, ...]) -> Memo:
-    return replace(facts.operation.memo, alarmed=facts.operation.memo.alarmed or bool(alarm))
+        memo = replace(operation.memo, redestroy=True, attempt=min(operation.memo.attempt + 1, 11))
+        return Go("destroy", memo=memo)
+    return look_again(facts, "the provider still lists the machine")
 
 
 def _hibernated(facts: Facts, *changes: Change) -> Finish:

@@ -131,7 +131,7 @@ def plan_reconcile(
             orphans += 1
             if orphans > MAX_ORPHANS_DESTROYED_PER_LIST:
                 continue
-        actions.extend(_for_row(listing, row, grace, now))
+        actions.extend(_for_row(listing, row, our_prefix, grace, now))
     actions.extend(_orphans(listing, rows, our_prefix))
     return tuple(actions)
 
@@ -147,7 +147,9 @@ def status_after_loss(status: InstanceStatus, *, has_proven_copy: bool) -> Insta
     return InstanceStatus.HIBERNATED if has_proven_copy else InstanceStatus.FAILED
 
 
-def _for_row(listing: Listing, row: MachineRow, grace: timedelta, now: datetime) -> Iterator[Action]:
+def _for_row(
+    listing: Listing, row: MachineRow, our_prefix: str, grace: timedelta, now: datetime
+) -> Iterator[Action]:
     listed = row.contract_id is not None and row.contract_id in listing.labels
     if row.state is MachineState.DESTROYING:
         yield from _destroying(listing, row, listed, now)
@@ -158,7 +160,8 @@ def _for_row(listing: Listing, row: MachineRow, grace: timedelta, now: datetime)
     elif row.state is MachineState.ORPHAN and row.contract_id is not None:
         if not listed:
             yield ConfirmDestroyed(row.id)
-        elif now - row.since >= ORPHAN_GRACE:
+        elif now - row.since >= ORPHAN_GRACE and listing.labels[row.contract_id].startswith(our_prefix):
+            # Whoever gave it another label since has made it theirs.
             yield SendAway(row.id, row.contract_id)
 
 
@@ -200,10 +203,11 @@ def _contract_of(listing: Listing, label: str) -> str | None:
 
 
 def _orphans(listing: Listing, rows: Sequence[MachineRow], our_prefix: str) -> Iterator[Action]:
-    known_labels = {row.label for row in rows}
+    """Ours by its label, and no row's: no contract's, and no launch's that may still find its own by the label."""
+    looked_for = {row.label for row in rows if row.contract_id is None}
     known_contracts = {row.contract_id for row in rows}
     for contract, label in listing.labels.items():
-        if label.startswith(our_prefix) and label not in known_labels and contract not in known_contracts:
+        if label.startswith(our_prefix) and label not in looked_for and contract not in known_contracts:
             yield ReportOrphan(contract, label)
 
 

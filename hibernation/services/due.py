@@ -38,13 +38,13 @@ def delete_due_at(instance: Instance) -> datetime | None:
 
 def snapshot_due(instance: Instance) -> tuple[datetime, SnapshotPurpose] | None:
     """When the next snapshot is due while the machine goes on, and what for."""
-    wish = Wish(instance.policy, instance.precopy_enabled, instance.snapshot_interval)
+    wish = wish_of(instance)
     return next_snapshot(
         wish,
         status=InstanceStatus(instance.status),
         idle=instance.idle_state,
-        saved_at=_saved_at(instance) if wish.interval is not None else None,
-        attempts=_attempts(instance),
+        saved_at=saved_at(instance) if wish.interval is not None else None,
+        attempts=attempts_of(instance),
     )
 
 
@@ -58,7 +58,12 @@ def schedule(instance: Instance) -> None:
 SCHEDULED = ("hibernate_due_at", "snapshot_due_at")
 
 
-def _attempts(instance: Instance) -> list[Attempt]:
+def wish_of(instance: Instance) -> Wish:
+    return Wish(instance.policy, instance.precopy_enabled, instance.snapshot_interval)
+
+
+def attempts_of(instance: Instance) -> list[Attempt]:
+    """The latest snapshot operations, the latest first."""
     rows = instance.operations.filter(kind=OperationKind.SNAPSHOT, started_at__isnull=False).order_by("-id")
     return [
         Attempt(started_at, OperationState(state))
@@ -67,8 +72,8 @@ def _attempts(instance: Instance) -> list[Attempt]:
     ]
 
 
-def _saved_at(instance: Instance) -> datetime | None:
-    """A copy that lacks unreadable files counts here too: another one so soon would lack them as well."""
+def saved_at(instance: Instance) -> datetime | None:
+    """How fresh the stored copy is. One that lacks unreadable files counts too: the next would lack them as well."""
     proven = instance.snapshots.filter(state=SnapshotState.VERIFIED).order_by("-id")
     frozen = proven.values_list("frozen_at", flat=True).first()
     active = instance.machines.filter(state=MachineState.ACTIVE)

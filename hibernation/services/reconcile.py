@@ -6,6 +6,7 @@ The list is taken first, without a transaction, and the rows are read after it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -40,13 +41,17 @@ from hibernation.domain.states import (
     OperationKind,
     OperationState,
 )
-from hibernation.models import Instance, Machine, Operation, Snapshot
+from hibernation.models import Machine, Operation, Snapshot
 from hibernation.providers.base import Provider, RentedMachine
 from hibernation.providers.registry import get_provider, provider_names
+from hibernation.services.accounts import refresh
 from hibernation.services.clock import db_now
 from hibernation.services.copies import is_proven
 from hibernation.services.dispatch import enqueue_operation
 from hibernation.services.due import SCHEDULED, schedule
+from hibernation.services.locks import locked_machine
+from hibernation.services.sightings import note_list, note_no_list
+from hibernation.services.standing import look_after
 from hibernation.services.starting import running_operation
 from hibernation.services.steps.context import box_of
 from hibernation.services.transitions import emit, set_machine, set_status
@@ -54,6 +59,7 @@ from hibernation.services.transitions import emit, set_machine, set_status
 log = logging.getLogger(__name__)
 
 DRIVE_BATCH = 500
+_LONGEST_LABEL = 128
 LATE = timedelta(seconds=2)
 """A step this long overdue lost its message: flushed broker, killed worker, failed publish."""
 _OVER = (MachineState.DESTROYED, MachineState.VOID, MachineState.RELEASED)
@@ -88,18 +94,24 @@ def reconcile() -> int:
             repairs += _reconcile_provider(get_provider(name))
         except ProviderError as error:
             log.warning("reconcile: %s gave no complete list: %s", name, error)
+            note_no_list(name, error.message)
     return repairs
 
 
 def _reconcile_provider(provider: Provider) -> int:
     taken_at = db_now()
     listed = {machine.contract_id: machine for machine in provider.list_machines()}
+    note_list(provider.name, listed, taken_at)
     listing = Listing(taken_at, {contract: machine.label for contract, machine in listed.items()})
-    rows = [_row(machine) for machine in _watched(provider.name, listing)]
+    watched = _watched(provider.name, listing)
+    owned = _ended_by_operations(watched)
+    rows = [_row(machine, owned=machine.pk in owned) for machine in watched]
     actions = plan_reconcile(listing, rows, our_prefix=settings.DUMONT_LABEL_PREFIX, now=db_now())
     for action in actions:
         _carry_out(provider, action, listed)
-    return len(actions)
+    looked_after = look_after(provider, listed)
+    refresh(provider)
+    return len(actions) + looked_after
 
 
 def _watched(provider: str, listing: Listing) -> list[Machine]:
@@ -109,13 +121,17 @@ def _watched(provider: str, listing: Listing) -> list[Machine]:
     return list(watched.select_related("instance"))
 
 
-def _row(machine: Machine) -> MachineRow:
-    owned = Operation.objects.filter(
-        machine=machine,
+def _ended_by_operations(machines: Sequence[Machine]) -> set[int | None]:
+    ending = Operation.objects.filter(
+        machine__in=machines,
         state=OperationState.RUNNING,
         kind=OperationKind.HIBERNATE,
         point_of_no_return_at__isnull=False,
-    ).exists()
+    )
+    return set(ending.values_list("machine_id", flat=True))
+
+
+def _row(machine: Machine, *, owned: bool) -> MachineRow:
     return MachineRow(
         id=machine.pk,
         label=machine.label,
@@ -172,21 +188,9 @@ def _carry_out(provider: Provider, action: Action, listed: dict[str, RentedMachi
             assert_never(action)
 
 
-def _locked(machine_id: int) -> Machine:
-    """The machine under its instance's lock, as every change of a machine's state is made."""
-    owner = Machine.objects.filter(pk=machine_id).values_list("instance_id", flat=True).get()
-    if owner is not None:
-        Instance.objects.select_for_update(no_key=True, of=("self",)).get(pk=owner)
-    return (
-        Machine.objects.select_for_update(no_key=True, of=("self",))
-        .select_related("instance")
-        .get(pk=machine_id)
-    )
-
-
 @transaction.atomic
 def _confirm_destroyed(machine_id: int) -> None:
-    machine, now = _locked(machine_id), db_now()
+    machine, now = locked_machine(machine_id), db_now()
     if machine.state not in (MachineState.DESTROYING, MachineState.ORPHAN):
         return
     set_machine(machine, MachineState.DESTROYED, now, reason=machine.state_reason)
@@ -212,7 +216,7 @@ def _destroy(provider: Provider, machine_id: int, contract_id: str) -> None:
 
 @transaction.atomic
 def _send_away(machine_id: int, contract_id: str) -> bool:
-    machine, now = _locked(machine_id), db_now()
+    machine, now = locked_machine(machine_id), db_now()
     if machine.state not in _MAY_BE_SENT_AWAY or (
         machine.state == MachineState.LOST and _holds_work(machine)
     ):
@@ -224,7 +228,7 @@ def _send_away(machine_id: int, contract_id: str) -> bool:
 
 @transaction.atomic
 def _declare_lost(machine_id: int) -> None:
-    machine, now = _locked(machine_id), db_now()
+    machine, now = locked_machine(machine_id), db_now()
     if machine.state not in (MachineState.LAUNCHED, MachineState.ACTIVE):
         return
     set_machine(machine, MachineState.LOST, now, reason="it vanished from the provider's list")
@@ -258,7 +262,7 @@ def _recover(machine_id: int) -> None:
 
 @transaction.atomic
 def _back_in_service(machine_id: int) -> None:
-    machine, now = _locked(machine_id), db_now()
+    machine, now = locked_machine(machine_id), db_now()
     instance = machine.instance
     if instance is None or machine.state != MachineState.LOST or not _holds_work(machine):
         return
@@ -276,10 +280,10 @@ def _back_in_service(machine_id: int) -> None:
 def _report_orphan(found: RentedMachine, label: str) -> None:
     now = db_now()
     machine, created = Machine.objects.get_or_create(
-        label=label,
+        provider=found.provider,
+        contract_id=found.contract_id,
         defaults={
-            "provider": found.provider,
-            "contract_id": found.contract_id,
+            "label": _free_label(found.contract_id, label),
             "state": MachineState.ORPHAN,
             "state_reason": "our label, but no record of ours explains it",
             "state_changed_at": now,
@@ -292,3 +296,9 @@ def _report_orphan(found: RentedMachine, label: str) -> None:
     if created:
         emit(EventType.ORPHAN_FOUND, f"{machine.contract_id} bills under our label without a record",
              instance=None, now=now, data={"contract_id": machine.contract_id, "label": label})  # fmt: skip
+
+
+def _free_label(contract_id: str, label: str) -> str:
+    """A launch that was carried out twice has left its label on two machines."""
+    fits = len(label) <= _LONGEST_LABEL and not Machine.objects.filter(label=label).exists()
+    return label if fits else f"{label[: _LONGEST_LABEL // 2]}#{contract_id}"

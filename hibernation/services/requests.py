@@ -14,12 +14,15 @@ from hibernation.domain.errors import Conflict, NotFound
 from hibernation.domain.states import (
     EventType,
     InstanceStatus,
+    MachineState,
     OperationKind,
     OperationState,
+    Phase,
     SnapshotPurpose,
     SnapshotState,
 )
 from hibernation.models import Instance, Operation
+from hibernation.services.accounts import refuse_rental
 from hibernation.services.clock import db_now
 from hibernation.services.starting import AWAKE, WAKEABLE, new_operation, running_operation, start
 from hibernation.services.transitions import emit, set_status
@@ -40,7 +43,7 @@ def request_hibernate(
     """Hibernate now. ``forced``: a person's order, which does not ask whether the GPU is idle.
 
     Answers the hibernation in flight if there is one; queues behind a wake or a snapshot, whose packs it needs anyway;
-    ``Conflict`` where nothing runs.
+    ``Conflict`` where nothing runs, and where the machine was stopped and not by us.
     """
     instance = lock_instance(instance_id)
     repeated = repeated_order(instance, OperationKind.HIBERNATE, idempotency_key)
@@ -63,6 +66,7 @@ def request_hibernate(
         return _queue(instance, operation, now)
     if instance.status not in AWAKE:
         raise Conflict(f"{instance.pk} is {instance.status}: there is nothing to hibernate.")
+    _refuse_standing_still(instance)
     if running is not None:
         return _queue(instance, operation, now)
     return start(instance, operation, now)
@@ -80,7 +84,8 @@ def request_wake(
     """Wake, or start for the first time. ``params``: ``gpu_type``, ``region``, ``max_price`` for this wake only.
 
     Answers the wake in flight if there is one. During a hibernation the wake is queued, and the hibernation is
-    stopped if it can still be; one that waits gives way. ``Conflict`` for an instance that is and stays awake.
+    stopped if it can still be; one that waits gives way. ``Conflict`` for an instance that is and stays awake;
+    ``CreditTooLow`` while the provider's credit is kept for saving what is awake.
     """
     instance = lock_instance(instance_id)
     repeated = repeated_order(instance, OperationKind.WAKE, idempotency_key)
@@ -109,9 +114,12 @@ def request_wake(
     if instance.status not in WAKEABLE:
         raise Conflict(f"{instance.pk} is {instance.status}: it is awake already.")
     if instance.status == InstanceStatus.RELEASED and instance.snapshot is None:
-        raise Conflict(f"{instance.pk} was released without a copy of its workspace: there is nothing to wake.")
+        raise Conflict(
+            f"{instance.pk} was released without a copy of its workspace: there is nothing to wake."
+        )
     if instance.snapshot is not None and instance.snapshot.state == SnapshotState.DELETED:
         raise Conflict(f"The last copy of {instance.pk} was deleted: there is nothing to wake.")
+    refuse_rental(instance.provider)
     if instance.status == InstanceStatus.FAILED and instance.snapshot_id is None:
         _forget_failure(instance, operation, now)
     return start(instance, operation, now)
@@ -147,6 +155,13 @@ def request_snapshot(
         idempotency_key=idempotency_key,
     )
     return start(instance, asked, now) if running is None else _join_snapshot(instance, running, asked, now)
+
+
+def _refuse_standing_still(instance: Instance) -> None:
+    """A machine that does not run can neither be saved nor, for that reason, ended."""
+    still = instance.machines.filter(state=MachineState.ACTIVE, down_since__isnull=False)
+    if still.exclude(phase__in=(Phase.RUNNING, Phase.OFFLINE)).exists():
+        raise Conflict(f"{instance.pk} cannot be saved now: {instance.last_error}.")
 
 
 def _join_snapshot(instance: Instance, running: Operation, asked: Operation, now: datetime) -> Operation:

@@ -1,4 +1,5 @@
-"""The sweep: idle long enough → hibernate; a snapshot due → made, or overtaken; hibernated long enough → deleted.
+"""The sweep: idle long enough → hibernate; a snapshot due → made, or overtaken; hibernated long enough → deleted;
+what must end early is given back.
 
 Repeatable, safe in any number at once.
 """
@@ -20,9 +21,11 @@ from hibernation.domain.states import (
     SnapshotPurpose,
 )
 from hibernation.models import Instance, Operation
+from hibernation.services.alarms import alarm_unconfirmed
 from hibernation.services.clock import db_now
 from hibernation.services.due import snapshot_due
 from hibernation.services.facts import purpose_of
+from hibernation.services.giving_back import give_back
 from hibernation.services.starting import AWAKE, new_operation, running_operation, start
 from hibernation.services.transitions import emit, set_status
 
@@ -36,7 +39,8 @@ _BACKGROUND = (SnapshotPurpose.PRE_COPY, SnapshotPurpose.PERIODIC)
 
 def sweep() -> int:
     """Act on everything that is due, in small transactions; how many instances changed."""
-    return _all(_hibernate_due) + _all(_overtake_for_queued) + _all(_snapshot_due) + _all(_delete_due)
+    changed = give_back() + _all(_hibernate_due) + _all(_overtake_for_queued)
+    return changed + _all(_snapshot_due) + _all(_delete_due) + alarm_unconfirmed()
 
 
 def _all(batch: Callable[[], list[bool]]) -> int:

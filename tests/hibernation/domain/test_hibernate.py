@@ -391,6 +391,26 @@ def test_a_forced_hibernation_does_not_wait_for_the_agent() -> None:
     assert isinstance(plan(proven("destroy", idle=SILENT, forced=True)), Perform)
 
 
+def test_a_machine_stopped_under_the_fence_needs_no_heartbeat_any_more() -> None:
+    """Nobody can have written since: not before the stop, for the fence held, and not after it."""
+
+    def stopped(seconds: float) -> Any:
+        machine = a_machine(stopped_since=ago(minutes=4) + timedelta(seconds=seconds))
+        quiet = replace(SILENT, last_beat_at=ago(minutes=4, seconds=5))
+        return plan(proven("destroy", idle=quiet, entered_at=ago(minutes=4), machine=machine))
+
+    assert isinstance(stopped(59), Perform)
+    assert not isinstance(stopped(61), Perform)
+    assert not isinstance(stopped(-1), Perform)
+
+
+def test_a_machine_that_reports_after_it_was_listed_as_stopped_did_not_stop() -> None:
+    machine = a_machine(stopped_since=ago(minutes=4))
+    heard = replace(SILENT, last_beat_at=ago(minutes=3))
+    facts = proven("destroy", idle=heard, entered_at=ago(minutes=4), machine=machine)
+    assert not isinstance(plan(facts), Perform)
+
+
 def test_a_machine_without_a_contract_cannot_be_ended() -> None:
     assert aborted(plan(proven("destroy", machine=a_machine(contract_id=None)))) == "no_contract"
 
@@ -443,15 +463,6 @@ def test_a_machine_still_listed_is_looked_for_again_and_then_destroyed_again() -
     assert outcome.step == "destroy"
     assert outcome.memo is not None
     assert (outcome.memo.redestroy, outcome.memo.attempt) == (True, 1)
-
-
-@pytest.mark.parametrize("reply", [LISTED, ProviderUnavailable()])
-def test_a_machine_that_bills_on_raises_one_alarm(reply: Any) -> None:
-    late: dict[str, Any] = {"point_of_no_return_at": ago(minutes=5)}
-    outcome = conclude(confirming(**late), reply)
-    assert events(outcome.changes) == [EventType.STILL_BILLING]
-    assert getattr(outcome, "memo").alarmed  # noqa: B009 - Wait and Go have it, Finish has not
-    assert conclude(confirming(**late, alarmed=True), reply).changes == ()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 from hibernation.domain.errors import NotFound, NotSupported, ProviderError
 from hibernation.domain.offers import Offer, OfferFilter
@@ -30,6 +31,10 @@ class FakeProvider:
     destroys_refused: int = 0
     destroys_ignored: int = 0
     list_error: ProviderError | None = None
+    start_errors: list[ProviderError] = field(default_factory=list)
+    credit_left: Decimal | None = None
+    credit_error: ProviderError | None = None
+    rises: list[PriceRise] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(9000))
 
@@ -82,7 +87,12 @@ class FakeProvider:
         raise NotSupported
 
     def start(self, contract_id: str) -> None:
-        raise NotSupported
+        self.log.append(f"start {contract_id}")
+        if not self.can_stop:
+            raise NotSupported
+        if self.start_errors:
+            raise self.start_errors.pop(0)
+        self.show(contract_id, phase=Phase.RUNNING, reason="")
 
     def attach_key(self, contract_id: str, ssh_public_key: str) -> None:
         self.log.append(f"attach_key {contract_id}")
@@ -96,11 +106,17 @@ class FakeProvider:
     def logs(self, contract_id: str, lines: int = 200) -> str:
         return ""
 
+    def show(self, contract_id: str, **changes: Any) -> None:
+        """List this machine with other facts from now on."""
+        self.machines[contract_id] = replace(self.machines[contract_id], **changes)
+
     def credit(self) -> Decimal | None:
-        return None
+        if self.credit_error is not None:
+            raise self.credit_error
+        return self.credit_left
 
     def price_rises(self) -> Sequence[PriceRise]:
-        return []
+        return list(self.rises)
 
     def calls(self, verb: str) -> list[str]:
         return [call for call in self.log if call.split()[0] == verb]

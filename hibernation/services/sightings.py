@@ -1,0 +1,67 @@
+"""What one complete list says, written to our rows: each machine's phase, price and end, and how fresh all that is.
+
+The reconciler alone writes here, so that one list a tick feeds everything that asks about phases and prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from hibernation.domain.states import MachineState, Phase
+from hibernation.models import Machine, ProviderAccount
+from hibernation.providers.base import RentedMachine
+
+SPENDS = frozenset({Phase.LOADING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED})
+"""Phases in which the whole price of an hour may be due. A disk that stands still costs little."""
+_SAME_END = timedelta(minutes=1)
+_FIELDS = (
+    "phase",
+    "phase_reason",
+    "phase_since",
+    "phase_lists",
+    "listed_at",
+    "price_now",
+    "upload_usd_gb",
+    "ends_at",
+    "end_told_at",
+)
+
+
+def note_list(provider: str, listed: Mapping[str, RentedMachine], taken_at: datetime) -> None:
+    """Remember a complete list, ``listed`` by contract id. An older one than the last changes nothing."""
+    known = Machine.objects.filter(provider=provider, contract_id__in=listed)
+    newer = [row for row in known.exclude(state=MachineState.RELEASED) if _is_news(row, taken_at)]
+    for row in newer:
+        _see(row, listed[row.contract_id or ""], taken_at)
+    Machine.objects.bulk_update(newer, _FIELDS)
+    burn = sum((one.price_per_hour for one in listed.values() if one.phase in SPENDS), Decimal(0))
+    ProviderAccount.objects.update_or_create(
+        provider=provider, defaults={"listed_at": taken_at, "list_error": "", "burn_per_hour": burn}
+    )
+
+
+def note_no_list(provider: str, why: str) -> None:
+    """No complete list could be had. That says nothing about any machine."""
+    ProviderAccount.objects.update_or_create(provider=provider, defaults={"list_error": why})
+
+
+def _is_news(row: Machine, taken_at: datetime) -> bool:
+    return row.listed_at is None or row.listed_at < taken_at
+
+
+def _see(row: Machine, found: RentedMachine, taken_at: datetime) -> None:
+    again = row.phase == found.phase
+    row.phase_lists = row.phase_lists + 1 if again else 1
+    row.phase_since = row.phase_since if again else taken_at
+    row.phase, row.phase_reason, row.listed_at = found.phase, found.reason, taken_at
+    row.price_now, row.upload_usd_gb = found.price_per_hour, found.upload_usd_gb
+    if not _is_same_end(row.ends_at, found.ends_at):
+        row.ends_at, row.end_told_at = found.ends_at, None
+
+
+def _is_same_end(before: datetime | None, now: datetime | None) -> bool:
+    if before is None or now is None:
+        return before is now
+    return abs(before - now) < _SAME_END
