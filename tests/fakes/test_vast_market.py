@@ -39,6 +39,12 @@ def test_a_row_has_the_shapes_that_clients_rely_on(caller: Caller) -> None:
     assert "volume_info" not in row
 
 
+def test_a_host_without_direct_ports_is_reached_by_proxy_only(fake: VastFake, caller: Caller) -> None:
+    row = caller.row(caller.running(offer_id=fake.offer(direct_port_count=0)["id"]))
+    assert (row["actual_status"], row["ports"]) == ("running", {})
+    assert row["ssh_host"]
+
+
 def test_an_offer_is_rented_once_and_free_again_after_its_contract(fake: VastFake, caller: Caller) -> None:
     offer_id = fake.offer(num_gpus=1, gpu_frac=1.0)["id"]
     contract_id = caller.rented(offer_id)

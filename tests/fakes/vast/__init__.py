@@ -93,10 +93,12 @@ class VastFake:
             pass
 
     def offer(self, **fields: Any) -> Row:
-        """The cheapest rentable, verified offer whose row has these values."""
+        """The cheapest rentable, verified offer whose row has these values; one with direct ports if not told."""
         with self.market.now():
             rows = [row for row in self.market.offers() if row["rentable"] and not row["external"]]
         rows = [row for row in rows if row["verification"] == "verified" and fields.items() <= row.items()]
+        if "direct_port_count" not in fields:
+            rows = [row for row in rows if row["direct_port_count"] > 0]
         return min(rows, key=lambda row: row["dph_total"])
 
     def rent(self, offer_id: int | None = None, label: str | None = None, **order: Any) -> Contract:

@@ -184,7 +184,12 @@ def _address_fields(contract: Contract, *, shows_ports: bool) -> Row:
 
 
 def ports_of(contract: Contract) -> dict[str, list[dict[str, str]]]:
-    """Port 22 if it was opened directly, and the ports of the order's ``-p`` keys, each at a high port outside."""
+    """Port 22 if it was opened directly, and the ports of the order's ``-p`` keys, each at a high port outside.
+
+    A host without direct ports maps none.
+    """
+    if not contract.offer["direct_port_count"]:
+        return {}
     env, outside = contract.order.get("env"), contract.endpoints.direct_port
     inside = ["22/tcp"] if "direc" in (contract.order.get("runtype") or "") else []
     for key in env if isinstance(env, dict) else ():

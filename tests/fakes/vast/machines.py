@@ -241,8 +241,7 @@ def _door(contract: Contract, via: str) -> Door:
         return "silent"
     if contract.actual != "running" or traits.keys() & {"ssh_refused", f"ssh_{via}_refused"}:
         return "shut"
-    runtype = contract.order.get("runtype") or "ssh_proxy"
-    return "shut" if via == "direct" and "direc" not in runtype else "open"
+    return "open" if via == "proxy" or "22/tcp" in ports_of(contract) else "shut"
 
 
 def _local_offer(contract: Contract) -> Offer:
