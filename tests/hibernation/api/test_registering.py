@@ -104,7 +104,7 @@ def test_one_who_waits_is_told_the_address(rental: World, api: Client) -> None:
         ({"instance_id": "fake_1", "provider": "other", "may_be_destroyed": True}, "provider"),
         ({**RENTAL, "provider": "nobody"}, "provider"),
         ({**RENTAL, "gpu_type": "RTX 4090"}, "gpu_type"),
-        *(({"contract_id": bad, "may_be_destroyed": True}, "contract_id") for bad in (True, 1.5, None, "", "a/b", "é", [1])),
+        *(({**RENTAL, "contract_id": bad}, "contract_id") for bad in (True, 1.5, None, "", "a/b", "é", [1])),
         ({}, "gpu_type"),
         ({"gpu_type": "RTX 4090"}, "image"),
         ({**FRESH, "provider": "nobody"}, "provider"),

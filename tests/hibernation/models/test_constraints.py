@@ -91,6 +91,13 @@ def test_an_instance_has_one_live_machine(state: MachineState) -> None:
         make_machine(instance, state=state)
 
 
+def test_a_released_rental_can_be_adopted_again() -> None:
+    make_machine(None, contract_id="1", state=MachineState.RELEASED)
+    make_machine(make_instance(), contract_id="1", state=MachineState.ADOPTING)
+    with refused("one_row_per_contract"):
+        make_machine(make_instance(), contract_id="1")
+
+
 def test_an_instance_may_have_many_machines_that_are_over() -> None:
     instance = make_instance()
     for state in (MachineState.DESTROYING, MachineState.DESTROYED, MachineState.LOST, MachineState.ACTIVE):

@@ -37,6 +37,15 @@ def count(provider: LocalProvider, event: str) -> int:
     return sum(line["event"] == event for line in read_ledger(provider.root))
 
 
+def test_a_machine_can_be_labelled_anew(provider: LocalProvider, key_file: Path) -> None:
+    contract_id = provider.launch(spec(provider, key_file, "my own"))
+    for _ in range(2):
+        provider.set_label(contract_id, "dumont-7")
+    assert only_machine(provider).label == "dumont-7"
+    with pytest.raises(NotFound):
+        provider.set_label("777", "dumont-7")
+
+
 def test_a_machine_is_launched_listed_used_and_destroyed(provider: LocalProvider, key_file: Path) -> None:
     contract_id = provider.launch(spec(provider, key_file, "dumont-7", HELLO="a b"))
     machine, marker = running(provider, contract_id), marker_of(provider, contract_id)
