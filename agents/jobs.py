@@ -132,15 +132,17 @@ def run(folder: Path, spec: dict[str, Any], progress: Progress) -> bool:
 
 
 def _work(spec: FreezeSpec | ThawSpec, folder: Path, progress: Progress) -> dict[str, Any]:
-    from agents.snapshot.freeze import freeze
     from agents.snapshot.spec import FreezeSpec
-    from agents.snapshot.thaw import thaw
     from agents.snapshot.transfer import Transfer
 
     transfer = Transfer(spec.control_url, spec.token_file, spec.snapshot, limit_bps=spec.limit_bps)
     try:
         if isinstance(spec, FreezeSpec):
+            from agents.snapshot.freeze import freeze
+
             return freeze(spec, folder, progress, transfer)
+        from agents.snapshot.thaw import thaw
+
         return thaw(spec, folder, progress, transfer)
     finally:
         transfer.close()

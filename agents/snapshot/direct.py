@@ -1,6 +1,6 @@
 """Writes that pass the page cache by. Copying a chunk into it costs more than decoding the chunk; where data comes in
-faster than processors take it, that copy is what a restore waits for. Elsewhere the cache is worth it: what is in there
-need not be read again.
+faster than processors take it, or memory is slow to come by as in many virtual machines, that copy is what a restore
+waits for. Elsewhere the cache is worth it: what is in there need not be read again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ LEAST = 1 << 20
 _PAGE = 4096
 _FLAG = getattr(os, "O_DIRECT", 0)
 _TRIAL = 64 << 20
+_SOME_COPIES = 32 << 20
+_SLOW_COPY = 1.5e9
+"""Bytes a second of processor time: memory that is at hand is copied into at two to five times this rate."""
 _TOO_SLOW = 200e6
 """Bytes a second: a disk slower than this in one thread is better fed from the cache."""
 
@@ -27,6 +30,7 @@ class DirectDisk:
     def __init__(self) -> None:
         self.works = bool(_FLAG)
         self._bytes, self._seconds = 0, 0.0
+        self._copied, self._copying = 0, 0.0
         self._lock = threading.Lock()
 
     def write(self, name: str, folder: int, room: Room, data: memoryview, at: int) -> int:
@@ -50,6 +54,17 @@ class DirectDisk:
             return 0
         self._note(size, time.monotonic() - began)
         return size
+
+    @property
+    def copies_slowly(self) -> bool:
+        """The copies into the page cache, by what they took so far, cost more than they are worth."""
+        return self._copied >= _SOME_COPIES and self._copied < self._copying * _SLOW_COPY
+
+    def note_copy(self, size: int, seconds: float) -> None:
+        """``size`` bytes took so much processor time on their way into the page cache."""
+        with self._lock:
+            self._copied += size
+            self._copying += seconds
 
     def _note(self, size: int, seconds: float) -> None:
         with self._lock:

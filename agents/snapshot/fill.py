@@ -13,7 +13,8 @@ from agents.snapshot.pipeline import Growth, run_all
 from agents.snapshot.resume import Work, runs_of
 from agents.snapshot.room import Room
 
-DOWNLOADERS = 6
+DOWNLOADERS = 12
+"""So many that a gigabit wire stays full while the first two or three of them make thousands of small files."""
 MOST_DOWNLOADERS = 24
 """Each holds one run of stored bytes, 8 MiB."""
 _RUN = 8 << 20
@@ -42,11 +43,10 @@ def fill(work: Work, tiers: Sequence[Sequence[int]], first_done: Callable[[], No
         for run in rest:
             yield partial(_fetch, work, run, wanted, False)
 
-    run_all(
-        tasks(),
-        DOWNLOADERS,
-        Growth(DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved, lambda: not work.rooms.are_short),
+    growth = Growth(
+        DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved, lambda: not work.rooms.are_short
     )
+    run_all(tasks(), DOWNLOADERS, growth)
 
 
 class _Latch:
@@ -161,8 +161,7 @@ def _put(
 
 
 def _put_run(work: Work, number: int, data: memoryview, at: int, room: Room | None) -> None:
-    """Past the page cache only while chunks wait for a processor: else its copy is free, and the cache of use."""
-    work.place.write_staged(number, data, at, room if work.rooms.are_short else None)
+    work.place.write_staged(number, data, at, room, hurry=work.rooms.are_short)
     work.progress.add(size=len(data))
     with work.lock:
         work.refs_left[number] -= 1

@@ -8,6 +8,7 @@ import contextlib
 import os
 import stat
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -105,17 +106,23 @@ class Place:
         """A descriptor for reading and writing, for the caller to close. ``FileNotFoundError`` if not begun."""
         return os.open(str(number), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._dir_fd(STAGING))
 
-    def write_staged(self, number: int, data: memoryview, at: int, room: Room | None = None) -> None:
-        """Write into a big file, past the page cache if there is a ``room`` to do it from."""
-        if room is not None:
+    def write_staged(
+        self, number: int, data: memoryview, at: int, room: Room | None = None, *, hurry: bool = False
+    ) -> None:
+        """Write into a big file. ``data`` begins where ``room.raw`` does, or that may be used to copy it.
+
+        In a ``hurry``, and where copies are dear, it goes past the page cache.
+        """
+        if room is not None and (hurry or self._disk.copies_slowly):
             done = self._disk.write(str(number), self._dir_fd(STAGING), room, data, at)
             data, at = data[done:], at + done
         if data:
-            fd = self.open_staged(number)
+            fd, began = self.open_staged(number), time.thread_time()
             try:
                 write_at(fd, data, at)
             finally:
                 os.close(fd)
+            self._disk.note_copy(len(data), time.thread_time() - began)
 
     def unstage(self, number: int, row: FileRow) -> os.stat_result:
         """A big file is whole: give it its metadata and its name."""

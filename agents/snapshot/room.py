@@ -30,7 +30,8 @@ class Rooms:
             Room(memoryview(mmap.mmap(-1, CELL)), memoryview(mmap.mmap(-1, CELL))) for _ in range(count)
         ]
         self._waiting = {True: 0, False: 0}
-        self._turn = threading.Condition()
+        lock = threading.Lock()
+        self._turns = {True: threading.Condition(lock), False: threading.Condition(lock)}
 
     @property
     def are_short(self) -> bool:
@@ -39,14 +40,17 @@ class Rooms:
 
     @contextmanager
     def lent(self, *, urgent: bool = True) -> Iterator[Room]:
-        with self._turn:
+        turn = self._turns[urgent]
+        with turn:
             self._waiting[urgent] += 1
-            self._turn.wait_for(lambda: self._free and (urgent or not self._waiting[True]))
+            turn.wait_for(lambda: self._free and (urgent or not self._waiting[True]))
             self._waiting[urgent] -= 1
             room = self._free.pop()
+            if self._free and not self._waiting[True]:
+                self._turns[False].notify()
         try:
             yield room
         finally:
-            with self._turn:
+            with turn:
                 self._free.append(room)
-                self._turn.notify_all()
+                self._turns[self._waiting[True] > 0].notify()

@@ -10,6 +10,7 @@ import pytest
 
 from agents.snapshot import direct, room
 from agents.snapshot.direct import DirectDisk
+from agents.snapshot.place import Place
 from agents.snapshot.room import Room, Rooms
 from tests.agents.snapshot.harness import Box, picture
 
@@ -118,3 +119,25 @@ def test_a_workspace_written_past_the_cache_is_the_same(
     other.thaw(frozen)
     assert picture(other.workspace) == picture(box.workspace)
     assert calls
+
+
+def test_dear_copies_are_told_from_cheap_ones() -> None:
+    cheap, dear = DirectDisk(), DirectDisk()
+    cheap.note_copy(64 << 20, 0.02)
+    dear.note_copy(16 << 20, 0.1)
+    assert not dear.copies_slowly  # too few to tell
+    dear.note_copy(16 << 20, 0.1)
+    assert (cheap.copies_slowly, dear.copies_slowly) == (False, True)
+
+
+def test_without_hurry_a_file_goes_through_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, hurried = Place(str(tmp_path / "w")), list[int]()
+    monkeypatch.setattr(DirectDisk, "write", lambda *args: hurried.append(1) or 0)
+    place.open()
+    place.stage(7, 2 * MIB)
+    with Rooms(1).lent() as lent:
+        place.write_staged(7, lent.raw[: 2 * MIB], 0, lent)
+        assert not hurried
+        place.write_staged(7, lent.raw[: 2 * MIB], 0, lent, hurry=True)
+        assert hurried
+    place.close()

@@ -138,11 +138,15 @@ def test_a_full_disk_fails_and_a_second_run_goes_on(
 def test_a_finished_file_is_never_touched_again(
     other: Box, cloud: Cloud, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(work: Work, number: int) -> None:
+    real = fill._fetch
+
+    def fail(work: Work, run: list[int], wanted: fill.Wanted, is_urgent: bool) -> None:
+        if is_urgent:
+            return real(work, run, wanted, is_urgent)
         wait_until_usable(work)
         raise SnapshotError("stopped", "killed here")
 
-    monkeypatch.setattr(fill, "_finish_big", fail)
+    monkeypatch.setattr(fill, "_fetch", fail)
     with pytest.raises(SnapshotError):
         other.thaw(frozen)
     monkeypatch.undo()
@@ -188,15 +192,16 @@ def test_what_the_user_changed_during_a_thaw_is_read_next_time(
 def test_usable_does_not_wait_for_the_bulk(
     other: Box, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = fill._finish_big
+    real = fill._fetch
 
-    def note(work: Work, number: int) -> None:
-        wait_until_usable(work)
-        assert (other.workspace / "src" / "m1.py").exists()
-        assert (other.workspace / "link").is_symlink()
-        real(work, number)
+    def fetch(work: Work, run: list[int], wanted: fill.Wanted, is_urgent: bool) -> None:
+        if not is_urgent:
+            wait_until_usable(work)
+            assert (other.workspace / "src" / "m1.py").exists()
+            assert (other.workspace / "link").is_symlink()
+        real(work, run, wanted, is_urgent)
 
-    monkeypatch.setattr(fill, "_finish_big", note)
+    monkeypatch.setattr(fill, "_fetch", fetch)
     result = other.thaw(frozen)
     assert result["usable_at"] <= result["complete_at"]
     assert json.dumps(result)
