@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema_serializer
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -42,6 +42,7 @@ DELETE_SNAPSHOTS = OpenApiParameter(
 _LONGEST_SEARCH = 100
 
 
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
 class ContractField(serializers.Field[Any, Any, Any, Any]):
     """The provider's id of a rental, as a number or a text."""
 
