@@ -24,11 +24,13 @@ Median wall / CPU seconds, in brackets the range of the wall; bytes stored on th
   trained on, 1.5 % of the files edited (a tenth of them deleted), lines appended, new files. *Restored*: the first
   snapshot brought back on an empty machine, then the same day's change, then a snapshot.
 - **Turns.** In each round every tool does the same step before the next step begins, and another tool begins each
-  round. Before each step the files it reads are read once and the disk is synced.
+  round. Before each step the files it reads are read once and the disk is synced. Restored trees are deleted after the
+  round: ext4 looks for each new file among the inodes that were deleted in the last minutes, which a new machine has
+  none of.
 - **Cost.** Wall from the command to the end of its last process; CPU is user + system of all its processes, start-up
   included, the store's not. Our job is the detached one that a machine runs, encrypted with AES-256-GCM.
-- **Store.** A process on loopback that writes PUTs with `pwrite` and answers GETs with `sendfile`, for us, tar and
-  rclone alike. restic and borg write to a local folder instead, without HTTP: that favours them. The restore
+- **Store.** A process on loopback that writes PUTs past the page cache and answers GETs with `sendfile`, for us, tar and
+  rclone alike: it takes as little processor time from the tools as one elsewhere. restic and borg write to a local folder instead, without HTTP: that favours them. The restore
   favours tar: it brings back the first snapshot, one archive; the second would need both.
 - **tar** keeps a listed-incremental file, so that the next day stores only what changed. **restic-tuned**: fastest
   compression, 64 MiB packs, 8 readers, no scan. **restic-trusting** believes size and mtime alone. **rclone** keeps one
