@@ -54,9 +54,19 @@ def _answer(parsed: argparse.Namespace) -> dict[str, Any]:
         from agents.guard.command import guard
 
         return guard(parsed.state_dir, parsed.hold)
+    if parsed.command == "selftest":
+        return _selftest()
     from agents.snapshot.writers import resume_writers
 
     return resume_writers(parsed.record)
+
+
+def _selftest() -> dict[str, Any]:
+    """What to download comes over the standard input: a signed URL must not be seen in the list of processes."""
+    from agents.selftest import Download, selftest
+
+    request = json.load(sys.stdin)
+    return selftest([Download(**one) for one in request["downloads"]], float(request["seconds"]))
 
 
 def _job(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -83,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     fence.add_argument("--record", type=_path, required=True)
     resume = commands.add_parser("resume-writers", help="let the stopped processes go on")
     resume.add_argument("--record", type=_path, required=True)
+    commands.add_parser("selftest", help="try the GPUs and the download; reads what to download as JSON")
     guard = commands.add_parser(
         "guard", help="when this machine stops itself, for want of contact; keep it running"
     )

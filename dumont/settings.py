@@ -47,11 +47,13 @@ DUMONT_BROKER_URL = env.text("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
 DUMONT_INSTALLATION = hashlib.sha256(f"installation:{SECRET_KEY}".encode()).hexdigest()[:8]
 DUMONT_LABEL_PREFIX = f"dumont-{DUMONT_INSTALLATION}-"
 DUMONT_PROVIDERS = env.words("DUMONT_PROVIDERS", "local")
-# Of vast.ai, the key must be set, but only where machines are rented there.
+# A key must be set, but only where machines are rented.
 DUMONT_VAST_API_KEY = env.secret("DUMONT_VAST_API_KEY", None if "vast" in DUMONT_PROVIDERS else "")
 DUMONT_VAST_URL = env.text("DUMONT_VAST_URL", "https://console.vast.ai").rstrip("/")
 # Seconds here for one of the provider's: below 1 where a fake one lives faster.
 DUMONT_VAST_TIME_SCALE = env.number("DUMONT_VAST_TIME_SCALE", 1, least=0.001)
+DUMONT_RUNPOD_API_KEY = env.secret("DUMONT_RUNPOD_API_KEY", None if "runpod" in DUMONT_PROVIDERS else "")
+DUMONT_RUNPOD_URL = env.text("DUMONT_RUNPOD_URL", "https://api.runpod.io/v2").rstrip("/")
 DUMONT_LOCAL_PROVIDER_ROOT = env.folder("DUMONT_LOCAL_PROVIDER_ROOT", DUMONT_STATE)
 DUMONT_SSH_KEY_FILE = env.folder("DUMONT_SSH_KEY_FILE", DUMONT_STATE / "ssh" / "id_ed25519")
 DUMONT_STORE = env.choice("DUMONT_STORE", "filesystem", ("filesystem", "s3"))
@@ -80,7 +82,17 @@ DUMONT_DRIVE_INTERVAL = timedelta(seconds=env.number("DUMONT_DRIVE_SECONDS", 5, 
 # Without contact for so long, an idle machine stops itself; 0: never.
 DUMONT_GUARD_AFTER = timedelta(hours=env.number("DUMONT_GUARD_HOURS", 6, least=0))
 DUMONT_LEASE = timedelta(seconds=env.number("DUMONT_LEASE_SECONDS", 15, least=1))
-DUMONT_REACH_DEADLINE = timedelta(seconds=env.number("DUMONT_REACH_SECONDS", 600, least=1))
+# How long a machine on its way up may take for each stage; see docs/operations.md.
+DUMONT_CREATED_DEADLINE = timedelta(seconds=env.number("DUMONT_CREATED_SECONDS", 120, least=1))
+DUMONT_LOADING_DEADLINE = timedelta(seconds=env.number("DUMONT_LOADING_SECONDS", 600, least=1))
+DUMONT_LOADING_MOST = timedelta(seconds=env.number("DUMONT_LOADING_MOST_SECONDS", 2400, least=1))
+DUMONT_RUNNING_DEADLINE = timedelta(seconds=env.number("DUMONT_RUNNING_SECONDS", 300, least=1))
+DUMONT_SILENCE_DEADLINE = timedelta(seconds=env.number("DUMONT_SILENCE_SECONDS", 60, least=1))
+DUMONT_REACH_DEADLINE = timedelta(seconds=env.number("DUMONT_REACH_SECONDS", 240, least=1))
+DUMONT_INSTALL_DEADLINE = timedelta(seconds=env.number("DUMONT_INSTALL_SECONDS", 300, least=1))
+DUMONT_TEST_DEADLINE = timedelta(seconds=env.number("DUMONT_TEST_SECONDS", 180, least=1))
+DUMONT_THAW_DEADLINE = timedelta(seconds=env.number("DUMONT_THAW_SILENT_SECONDS", 600, least=1))
+DUMONT_LIST_SHARED = timedelta(seconds=env.number("DUMONT_LIST_SHARED_SECONDS", 5, least=0))
 DUMONT_LABEL_SETTLE = timedelta(seconds=env.number("DUMONT_LABEL_SETTLE_SECONDS", 30, least=1))
 
 # -- Django --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import fabric
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
-from hibernation.domain.errors import BoxError, BoxUnreachable, HostKeyChanged
+from hibernation.domain.errors import BoxError, BoxSilent, BoxUnreachable, HostKeyChanged, KeyRefused
 
 MAX_OUTPUT = 1 << 20
 CONNECT_SECONDS = 5.0
@@ -235,8 +235,8 @@ def _translated(name: str) -> Iterator[None]:
     except paramiko.BadHostKeyException as error:
         raise HostKeyChanged from error
     except paramiko.AuthenticationException as error:
-        raise BoxUnreachable(f"{name} does not accept our key (yet).") from error
+        raise KeyRefused(f"{name} does not accept our key (yet).") from error
     except TimeoutError as error:
-        raise BoxUnreachable(f"{name} does not answer in time.") from error
+        raise BoxSilent(f"{name} does not answer in time.") from error
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise BoxUnreachable(f"{name} cannot be reached: {error or 'connection closed'}") from error

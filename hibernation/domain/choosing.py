@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from hibernation.domain.effects import JobSeen, OffersSeen, SearchOffers
 from hibernation.domain.facts import Facts
-from hibernation.domain.offers import Advice, Ranked, Ranking, advise, rank_offers
+from hibernation.domain.offers import Advice, Offer, Ranked, Ranking, advise, rank_offers
 from hibernation.domain.offers.words import reasons, selection
 from hibernation.domain.outcomes import Emit, MeasuredHost
 from hibernation.domain.pacing import overdue
@@ -26,9 +28,11 @@ def search(facts: Facts) -> SearchOffers:
 def ranking_of(facts: Facts, seen: OffersSeen) -> Ranking:
     """The ranking; where nothing else fits for a while, hosts that disappointed other wakes are taken again.
 
-    A workspace that cannot wake is worse than a host that may fail once more. What failed in this wake stays out.
+    A workspace that cannot wake is worse than a host that may fail once more. What failed in this wake stays out, and
+    so does what another wake is renting at this moment.
     """
     avoid = facts.operation.memo.avoid_hosts
+    seen = replace(seen, offers=tuple(offer for offer in seen.offers if not _is_held(offer, seen.held)))
     ranking = rank_offers(seen.offers, facts.operation.want, seen.need, seen.hosts, facts.now, avoid)
     if ranking.best is not None or not overdue(facts, facts.limits.last_resort):
         return ranking
@@ -36,6 +40,10 @@ def ranking_of(facts: Facts, seen: OffersSeen) -> Ranking:
         seen.offers, facts.operation.want, seen.need, seen.hosts, facts.now, avoid, last_resort=True
     )
     return again if again.best is not None else ranking
+
+
+def _is_held(offer: Offer, held: Collection[str]) -> bool:
+    return offer.offer_id in held or offer.host in held
 
 
 def selected(best: Ranked, ranking: Ranking) -> Emit:

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 from django.conf import settings
 from django.db.models import Q
 
+from hibernation.domain.facts import Equipment
 from hibernation.domain.offers import Offer
 from hibernation.domain.outcomes import (
     BeginSnapshot,
@@ -22,6 +23,7 @@ from hibernation.domain.outcomes import (
     JudgeHost,
     MeasuredHost,
     PassPointOfNoReturn,
+    RecordEquipment,
     SetMachine,
     SetStatus,
     SnapshotAbandoned,
@@ -91,6 +93,8 @@ class Applier:
                 hosts.remember_verdict(offer, verdict, reason, self.now)
             case MeasuredHost(offer, mbps):
                 self._measured(offer, mbps)
+            case RecordEquipment(equipment):
+                self._equipped(equipment)
             case HoldHibernation(seconds):
                 self.instance.hold_until = self.now + timedelta(seconds=seconds)
                 self.instance.save(update_fields=["hold_until"])
@@ -148,6 +152,11 @@ class Applier:
         """Where a limit of ours held it back, the host's own speed is not known."""
         if self.instance.transfer_limit_mbit is None:
             hosts.remember_speed(offer, mbps, self.now)
+
+    def _equipped(self, equipment: Equipment) -> None:
+        machine = self._machine()
+        machine.gpus, machine.driver, machine.cuda = list(equipment.gpus), equipment.driver, equipment.cuda
+        machine.save(update_fields=["gpus", "driver", "cuda"])
 
     def _begin_snapshot(self, round_: int) -> None:
         """Each round is a snapshot of its own: what an earlier round proved stays proven if this one ends badly."""

@@ -11,12 +11,22 @@ from typing import Any
 
 from django.conf import settings
 
-from hibernation.domain.facts import Facts, Limits, MachineFacts, Memo, OperationFacts, SnapshotFacts
+from hibernation.domain.facts import (
+    Equipment,
+    Facts,
+    Limits,
+    MachineFacts,
+    Memo,
+    OperationFacts,
+    SnapshotFacts,
+)
 from hibernation.domain.offers import Offer, OfferFilter
+from hibernation.domain.standing import LISTS_BELIEVED
 from hibernation.domain.states import (
     InstanceStatus,
     MachineState,
     OperationKind,
+    Phase,
     SnapshotPurpose,
     SnapshotState,
 )
@@ -27,7 +37,15 @@ from hibernation.services.copies import is_proven
 def limits() -> Limits:
     return Limits(
         lease=settings.DUMONT_LEASE,
+        created=settings.DUMONT_CREATED_DEADLINE,
+        loading=settings.DUMONT_LOADING_DEADLINE,
+        loading_most=settings.DUMONT_LOADING_MOST,
+        running=settings.DUMONT_RUNNING_DEADLINE,
+        silence=settings.DUMONT_SILENCE_DEADLINE,
         reach=settings.DUMONT_REACH_DEADLINE,
+        install=settings.DUMONT_INSTALL_DEADLINE,
+        test=settings.DUMONT_TEST_DEADLINE,
+        thaw_unreachable=settings.DUMONT_THAW_DEADLINE,
         label_settle=settings.DUMONT_LABEL_SETTLE,
     )
 
@@ -43,6 +61,9 @@ def load_facts(instance: Instance, operation: Operation, now: datetime) -> Facts
         machine=_machine_facts(operation.machine),
         snapshot=_snapshot_facts(operation.snapshot),
         kept=_kept(instance),
+        offer_held=operation.step == "launch" and _is_held(instance, operation),
+        before=_equipment_before(instance, operation) if operation.step == "test" else None,
+        has_hook=bool(instance.post_wake_hook),
         limits=limits(),
     )
 
@@ -65,6 +86,27 @@ def operation_facts(operation: Operation) -> OperationFacts:
         memo=load_memo(operation.memo),
         purpose=purpose_of(operation),
     )
+
+
+def held_by_others(provider: str, instance_id: str) -> frozenset[str]:
+    """Offers and hosts that other wakes intend to rent and have no answer for yet."""
+    intents = Machine.objects.filter(provider=provider, state=MachineState.INTENDED)
+    rows = intents.exclude(instance=instance_id).values_list("offer_id", "host")
+    return frozenset(name for row in rows for name in row if name)
+
+
+def _is_held(instance: Instance, operation: Operation) -> bool:
+    offer = load_memo(operation.memo).offer
+    if offer is None or operation.machine is not None:
+        return False
+    return not {offer.offer_id, offer.host}.isdisjoint(held_by_others(offer.provider, instance.pk))
+
+
+def _equipment_before(instance: Instance, operation: Operation) -> Equipment | None:
+    """What the machine was that held the workspace last and told of itself."""
+    told = instance.machines.exclude(pk=operation.machine_id or 0).filter(activated_at__isnull=False)
+    last = told.exclude(gpus=[], driver="").order_by("-id").first()
+    return None if last is None else Equipment(tuple(last.gpus), last.driver, last.cuda)
 
 
 LASTS_HOURS = 28.0
@@ -111,7 +153,12 @@ def _machine_facts(machine: Machine | None) -> MachineFacts | None:
         contract_id=machine.contract_id,
         host=machine.host,
         first_beat_at=machine.first_heartbeat_at,
+        stopped_since=machine.phase_since if _stands_still(machine) else None,
     )
+
+
+def _stands_still(machine: Machine) -> bool:
+    return machine.phase == Phase.STOPPED and machine.phase_lists >= LISTS_BELIEVED
 
 
 def _snapshot_facts(snapshot: Snapshot | None) -> SnapshotFacts | None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import Counter
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count
 
 from hibernation.domain.errors import DumontError
 from hibernation.models import Instance, WorkspaceKey
@@ -36,12 +36,12 @@ def current_key(instance: Instance) -> WorkspaceKey:
     newest = instance.keys.order_by("-id").first()
     if newest is not None and newest.encrypts == instance.encryption_enabled:
         return newest
-    wrapping = settings.DUMONT_ENCRYPTION_KEYS[0]
+    wrapped, wrapped_by = seal(secrets.token_bytes(32), _bound(instance.pk))
     return WorkspaceKey.objects.create(
         instance=instance,
         encrypts=instance.encryption_enabled,
-        wrapped=_wrap(secrets.token_bytes(32), wrapping, instance.pk),
-        wrapped_by=fingerprint(wrapping),
+        wrapped=wrapped,
+        wrapped_by=wrapped_by,
         created_at=db_now(),
     )
 
@@ -54,26 +54,44 @@ def keys_of(key: WorkspaceKey) -> Keys:
 
 
 def rewrap_all() -> int:
-    """Wrap every data key by the first wrapping key; how many were not. Repeatable; no pack is touched.
+    """Wrap every data key and environment by the first wrapping key; how many were not. Repeatable; no pack is touched.
 
     ``KeyUnavailable`` names the first that cannot be unwrapped; those before it stay wrapped anew.
     """
-    wrapping = settings.DUMONT_ENCRYPTION_KEYS[0]
-    done = 0
-    for pk in WorkspaceKey.objects.exclude(wrapped_by=fingerprint(wrapping)).values_list("pk", flat=True):
+    newest = fingerprint(settings.DUMONT_ENCRYPTION_KEYS[0])
+    keys = WorkspaceKey.objects.exclude(wrapped_by=newest)
+    for pk in (key_ids := list(keys.values_list("pk", flat=True))):
         with transaction.atomic():
             key = WorkspaceKey.objects.select_for_update().get(pk=pk)
-            key.wrapped = _wrap(_unwrap(key), wrapping, key.instance_id)
-            key.wrapped_by = fingerprint(wrapping)
+            key.wrapped, key.wrapped_by = seal(_unwrap(key), _bound(key.instance_id))
             key.save(update_fields=["wrapped", "wrapped_by"])
-        done += 1
-    return done
+    environments = Instance.objects.exclude(env_sealed_by__in=["", newest])
+    for name in (instance_ids := list(environments.values_list("pk", flat=True))):
+        with transaction.atomic():
+            row = Instance.objects.select_for_update(no_key=True).get(pk=name)
+            seal_environment(row, unseal_environment(row))
+            row.save(update_fields=["env_sealed", "env_sealed_by"])
+    return len(key_ids) + len(instance_ids)
 
 
 def wrapping_keys_in_use() -> dict[str, int]:
-    """How many data keys each wrapping key wraps, by its fingerprint."""
-    counted = WorkspaceKey.objects.order_by("wrapped_by").values_list("wrapped_by")
-    return dict(counted.annotate(Count("pk")))
+    """How many data keys and environments each wrapping key wraps, by its fingerprint."""
+    counted = Counter(WorkspaceKey.objects.values_list("wrapped_by", flat=True))
+    counted.update(Instance.objects.exclude(env_sealed_by="").values_list("env_sealed_by", flat=True))
+    return dict(counted)
+
+
+def seal_environment(instance: Instance, env: bytes) -> None:
+    """Put it on the instance's row, which the caller saves; nothing stands for nothing."""
+    sealed = seal(env, _environment_bound(instance.pk)) if env else (b"", "")
+    instance.env_sealed, instance.env_sealed_by = sealed
+
+
+def unseal_environment(instance: Instance) -> bytes:
+    """What was put there; empty where nothing was. ``KeyUnavailable`` if the key that sealed it is gone."""
+    if not instance.env_sealed_by:
+        return b""
+    return unseal(bytes(instance.env_sealed), instance.env_sealed_by, _environment_bound(instance.pk))
 
 
 def fingerprint(wrapping: bytes) -> str:
@@ -81,20 +99,34 @@ def fingerprint(wrapping: bytes) -> str:
     return hashlib.sha256(b"dumont wrapping key" + wrapping).hexdigest()[:16]
 
 
-def _wrap(data: bytes, wrapping: bytes, instance_id: str) -> bytes:
+def seal(data: bytes, bound: bytes) -> tuple[bytes, str]:
+    """``data`` under the first wrapping key, and that key's fingerprint. Only the same ``bound`` opens it again."""
+    wrapping = settings.DUMONT_ENCRYPTION_KEYS[0]
     nonce = secrets.token_bytes(_NONCE)
-    return nonce + AESGCM(wrapping).encrypt(nonce, data, instance_id.encode())
+    return nonce + AESGCM(wrapping).encrypt(nonce, data, bound), fingerprint(wrapping)
+
+
+def unseal(sealed: bytes, sealed_by: str, bound: bytes) -> bytes:
+    """What ``seal`` was given. ``KeyUnavailable`` without its key, or if it is not what was sealed."""
+    for wrapping in settings.DUMONT_ENCRYPTION_KEYS:
+        if fingerprint(wrapping) == sealed_by:
+            try:
+                return AESGCM(wrapping).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)
+            except InvalidTag:
+                raise KeyUnavailable(f"The {bound.decode()} is damaged.") from None
+    raise KeyUnavailable(
+        f"The {bound.decode()} was wrapped by the key {sealed_by}, which is not among "
+        "DUMONT_ENCRYPTION_KEYS. Add that key after the first one."
+    )
 
 
 def _unwrap(key: WorkspaceKey) -> bytes:
-    wrapped = bytes(key.wrapped)
-    for wrapping in settings.DUMONT_ENCRYPTION_KEYS:
-        if fingerprint(wrapping) == key.wrapped_by:
-            try:
-                return AESGCM(wrapping).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key.instance_id.encode())
-            except InvalidTag:
-                raise KeyUnavailable(f"The data key of {key.instance_id} is damaged.") from None
-    raise KeyUnavailable(
-        f"The data key of {key.instance_id} was wrapped by the key {key.wrapped_by}, which is not among "
-        "DUMONT_ENCRYPTION_KEYS. Add that key after the first one."
-    )
+    return unseal(bytes(key.wrapped), key.wrapped_by, _bound(key.instance_id))
+
+
+def _bound(instance_id: str) -> bytes:
+    return f"data key of {instance_id}".encode()
+
+
+def _environment_bound(instance_id: str) -> bytes:
+    return f"environment of {instance_id}".encode()

@@ -30,7 +30,7 @@ from hibernation.services.due import SCHEDULED, schedule
 from hibernation.services.facts import dump_memo, load_facts
 from hibernation.services.starting import promote_queued
 from hibernation.services.steps import perform
-from hibernation.services.visits import close_step, enter_step
+from hibernation.services.visits import close_step, enter_step, seconds_of_steps
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +168,8 @@ def _finish(instance: Instance, operation: Operation, outcome: Finish, now: date
     operation.state = failed if outcome.error_code else OperationState.SUCCEEDED
     operation.finished_at, operation.waiting_for = now, ""
     operation.result = {**operation.result, **outcome.result}
+    if operation.kind == OperationKind.WAKE:
+        operation.result["stages"] = seconds_of_steps(operation)
     operation.error_code, operation.error = outcome.error_code, outcome.error
     operation.save()
     # What fell due while this one ran was left alone until now.

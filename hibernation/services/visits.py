@@ -20,3 +20,13 @@ def close_step(operation: Operation, now: datetime) -> None:
     OperationStep.objects.filter(operation=operation, finished_at__isnull=True).update(
         finished_at=now, waits=operation.waits, failures=operation.failures
     )
+
+
+def seconds_of_steps(operation: Operation) -> dict[str, float]:
+    """How long each step took that is over, all visits together, in the order of the first ones."""
+    taken: dict[str, float] = {}
+    for visit in operation.steps.filter(finished_at__isnull=False).order_by("id"):
+        if visit.finished_at is not None:
+            seconds = (visit.finished_at - visit.entered_at).total_seconds()
+            taken[visit.step] = round(taken.get(visit.step, 0.0) + seconds, 3)
+    return taken

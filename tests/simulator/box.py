@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from hibernation.domain.states import Phase
+
 
 class Gpu(StrEnum):
     IDLE = "idle"
@@ -50,7 +52,8 @@ class SimAgent:
 class Box:
     """``version`` grows with every write; ``base`` is the version that a proven copy already has.
 
-    ``fenced_at``: when writers were last paused and looked at.
+    ``fenced_at``: when writers were last paused and looked at. ``trouble``: why it will never come up.
+    ``stopped``: its host took the GPU back; its disk bills on.
     """
 
     contract: str
@@ -61,6 +64,10 @@ class Box:
     listed_from: datetime
     hidden_until: datetime
     unreachable_until: datetime
+    trouble: str = ""
+    our_fault: bool = False
+    needs_start: bool = False
+    stopped: bool = False
     ended_at: datetime | None = None
     destroyed: bool = False
     version: int = 0
@@ -76,7 +83,18 @@ class Box:
     def alive(self) -> bool:
         return self.ended_at is None
 
+    def phase(self, now: datetime) -> Phase:
+        """By its provider's word."""
+        if self.trouble:
+            return Phase.FAILED
+        if self.stopped:
+            return Phase.STOPPED
+        up = self.boots_at is not None and self.boots_at <= now
+        return Phase.RUNNING if up and not self.needs_start else Phase.LOADING
+
     def answers(self, now: datetime) -> bool:
+        if self.needs_start or self.stopped or self.trouble:
+            return False
         return self.alive and self.boots_at is not None and self.boots_at <= now >= self.unreachable_until
 
     def listed(self, now: datetime) -> bool:

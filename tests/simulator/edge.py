@@ -6,15 +6,19 @@ from collections.abc import Callable
 from typing import assert_never
 
 from hibernation.domain.effects import (
+    AttachKey,
     Destroy,
     Effect,
     Fence,
     FenceSeen,
+    HookRan,
     InstallAgent,
     JobSeen,
     Launch,
     Launched,
     ListMachines,
+    Look,
+    MachineSeen,
     MachinesSeen,
     OffersSeen,
     Ok,
@@ -23,14 +27,26 @@ from hibernation.domain.effects import (
     Release,
     Reply,
     RunFreeze,
+    RunHook,
     RunThaw,
     SearchOffers,
+    StartMachine,
+    Tested,
+    TestMachine,
     Verify,
     VerifySeen,
 )
-from hibernation.domain.errors import BoxUnreachable, DumontError, HostKeyChanged, SnapshotUnproven
+from hibernation.domain.errors import (
+    BoxSilent,
+    BoxUnreachable,
+    DumontError,
+    HostKeyChanged,
+    KeyRefused,
+    MachineFailed,
+    SnapshotUnproven,
+)
 from hibernation.domain.reconcile import Listing
-from hibernation.domain.states import MachineState, SnapshotState
+from hibernation.domain.states import MachineState, Phase, SnapshotState
 from tests.simulator.box import Box, Gpu, Job, SimAgent
 from tests.simulator.faults import Faults
 from tests.simulator.provider import SimProvider
@@ -74,17 +90,36 @@ class Edge:
             case ListMachines():
                 return machines_seen(self.listing())
             case SearchOffers(_, widely):
-                return OffersSeen(self._provider.search(), widely=widely)
+                held = self.held(operation.instance_id)
+                return OffersSeen(self._provider.search(), widely=widely, held=held)
             case Launch():
                 return self._launch(operation, effect)
-            case Reach():
-                return self._on_box(operation, lambda box: Ok())
+            case Look(contract):
+                return self._look(contract)
+            case StartMachine(contract):
+                self._provider.start(contract)
+                return Ok()
+            case AttachKey(contract):
+                self._provider.attach_key(contract)
+                return Ok()
+            case Reach(contract):
+                return self._greet(operation, contract)
+            case TestMachine():
+                return self._on_box(operation, self._test)
+            case RunHook():
+                return self._on_box(operation, lambda box: HookRan(self._rng.randrange(2)))
             case InstallAgent():
                 return self._on_box(operation, lambda box: self._install(operation, box))
             case RunThaw():
                 return self._on_box(operation, lambda box: self._thaw(operation, box, effect))
             case _:
                 assert_never(effect)
+
+    def held(self, instance_id: int) -> frozenset[str]:
+        """The hosts that other wakes intend to rent."""
+        rows = self._db.machines.values()
+        others = (row for row in rows if row.instance_id != instance_id)
+        return frozenset(row.host for row in others if row.state is MachineState.INTENDED)
 
     def listing(self) -> Listing:
         """One complete list."""
@@ -192,6 +227,27 @@ class Edge:
         rented = row is not None and any(b.label == row.label for b in self._provider.boxes.values())
         self._note("launch", operation, intended and not rented)
         return Launched(self._provider.launch(row.label if row else "dumont-nobody", effect.offer))
+
+    def _look(self, contract: str) -> MachineSeen:
+        box = self._provider.boxes[contract] if contract in self.listing().labels else None
+        if box is None:
+            return MachineSeen(None)
+        return MachineSeen(box.phase(self._clock.now), box.trouble, box.our_fault, box.needs_start)
+
+    def _greet(self, operation: OperationRow, contract: str) -> Reply:
+        box = self._provider.boxes[contract]
+        if box.alive and box.phase(self._clock.now) in (Phase.FAILED, Phase.STOPPED):
+            raise MachineFailed(box.trouble, our_fault=box.our_fault)
+        if self._faults.hit("silence"):
+            raise BoxSilent
+        if self._faults.hit("key_refused"):
+            raise KeyRefused
+        return self._on_box(operation, lambda box: Ok())
+
+    def _test(self, box: Box) -> Tested:
+        gpus = ("NVIDIA RTX 4090",) * (1 if self._faults.hit("gpu_missing") else 2)
+        speed = 5.0 if self._faults.hit("slow_network") else 500.0
+        return Tested(gpus, download_mbps=speed)
 
     def _destroy(self, operation: OperationRow, contract: str) -> Ok:
         row = self._db.machines[operation.machine_id or 0]

@@ -18,6 +18,8 @@ from tests.simulator.rows import Database, OperationRow
 from tests.simulator.transitions import Writer, seconds
 
 ANYTHING = OfferFilter()
+WITH_A_HOOK = 1
+"""The instance that has something run after each wake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,16 @@ class Executor:
             machine=self._machine_facts(operation.machine_id),
             snapshot=self._snapshot_facts(operation.snapshot_id),
             kept=self._kept(instance.snapshot_id),
+            offer_held=self._offer_held(operation),
+            has_hook=instance.id == WITH_A_HOOK,
             limits=self.limits,
         )
+
+    def _offer_held(self, operation: OperationRow) -> bool:
+        offer = operation.memo.offer
+        if offer is None or operation.machine_id is not None:
+            return False
+        return offer.host in self.edge.held(operation.instance_id)
 
     def _machine_facts(self, machine_id: int | None) -> MachineFacts | None:
         if machine_id is None:

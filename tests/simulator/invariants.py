@@ -212,9 +212,10 @@ def i14_every_costly_call_has_an_intent_and_a_lease(sim: Simulation) -> str | No
 
 
 def i4_each_operation_ends_with_one_event(sim: Simulation) -> str | None:
+    """The workspace is awake before its hook runs."""
     for operation in sim.db.operations.values():
         ends = sim.ends.get(operation.id, 0)
-        if ends != operation.over:
+        if ends != (operation.over or operation.step == "hook"):
             return f"operation {operation.id} is {operation.state} and has {ends} terminal events"
     return None
 
@@ -291,6 +292,12 @@ def a_snapshot_keeps_no_hibernation_waiting(sim: Simulation) -> str | None:
         if now - max(since, calm_at) > LONGEST_WAIT_FOR_A_SAVE:
             return f"instance {instance_id} is due since {since} and was not hibernated"
     return None
+
+
+def wakes_do_not_race_for_one_host(sim: Simulation) -> str | None:
+    intended = [row.host for row in sim.db.machines.values() if row.state is M.INTENDED]
+    twice = {host for host in intended if intended.count(host) > 1}
+    return f"{sorted(twice)} are being rented by two wakes at once" if twice else None
 
 
 def one_operation_runs_and_one_waits(sim: Simulation) -> str | None:
@@ -381,6 +388,7 @@ ALWAYS: tuple[Check, ...] = (
     i12_the_event_log_replays_to_the_present,
     i13_usage_is_open_exactly_while_it_bills,
     i14_every_costly_call_has_an_intent_and_a_lease,
+    wakes_do_not_race_for_one_host,
     one_operation_runs_and_one_waits,
     a_snapshot_changes_nothing_else,
     work_stops_a_precopy,

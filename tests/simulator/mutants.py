@@ -28,6 +28,7 @@ from hibernation.domain.idle import Activity, Judgement
 from hibernation.domain.outcomes import Finish, Go, Outcome, Perform, Plan, SetMachine, SetStatus
 from hibernation.domain.reconcile import Action, Listing, MachineRow
 from hibernation.domain.states import LIVE_MACHINE_STATES, InstanceStatus, MachineState, OperationKind
+from hibernation.domain.wake import ending, renting
 from tests.simulator.edge import Edge
 from tests.simulator.executor import Executor
 from tests.simulator.reconciler import Looked, Reconciler
@@ -142,9 +143,34 @@ def launches_again_without_looking() -> list[Change]:
         machine, offer = facts.machine, facts.operation.memo.offer
         if machine is not None and machine.state is MachineState.INTENDED and offer is not None:
             return Perform(Launch("", offer))
-        return wake._plan_launch(facts)
+        return renting.plan_launch(facts)
 
     return [step(W, "launch", plan=plan)]
+
+
+@mutant("i2")
+def forgets_that_a_launch_put_off_was_sent() -> list[Change]:
+    def deferred(facts: Facts) -> Plan:
+        offer = facts.operation.memo.offer
+        if offer is None:
+            raise AssertionError("no offer")
+        return Perform(Launch("", offer))
+
+    return [(renting, "_launch_deferred", deferred)]
+
+
+@mutant("wakes_do_not_race_for_one_host")
+def rents_what_others_are_renting() -> list[Change]:
+    return [(Executor, "_offer_held", lambda self, operation: False)]
+
+
+@mutant("i1 i6 i12")
+def takes_a_wake_back_while_its_hook_runs() -> list[Change]:
+    def without_hook(facts: Facts, *, late: bool) -> Outcome | None:
+        reason = facts.operation.cancel_reason
+        return ending.give_up(facts, reason, reason, cancelled=True) if reason else None
+
+    return [(wake, "_without_hook", without_hook)]
 
 
 @mutant("i2 i3")
@@ -161,8 +187,8 @@ def gives_up_a_launch_and_forgets_its_label() -> list[Change]:
 def takes_a_refused_list_for_a_refused_launch() -> list[Change]:
     def conclude(facts: Facts, reply: Reply) -> Outcome:
         if isinstance(reply, ProviderRefused):
-            return wake._not_rented(facts, MachineState.VOID, "refused")
-        return wake._conclude_launch(facts, reply)
+            return ending.not_rented(facts, "refused")
+        return renting.conclude_launch(facts, reply)
 
     quiet = reconcile._UNEXPECTED - {MachineState.VOID}
     return [step(W, "launch", conclude=conclude), (reconcile, "_UNEXPECTED", quiet)]
@@ -175,14 +201,14 @@ def ignores_orphans() -> list[Change]:
 
 @mutant("i3")
 def leaves_the_machine_of_a_failed_wake() -> list[Change]:
-    real = wake.give_up
+    real = ending.give_up
 
-    def give_up(facts: Facts, code: str, reason: str, *, cancelled: bool = False) -> Finish:
-        ended = real(facts, code, reason, cancelled=cancelled)
+    def give_up(facts: Facts, code: str, reason: str, **more: Any) -> Finish:
+        ended = real(facts, code, reason, **more)
         kept = tuple(change for change in ended.changes if not isinstance(change, SetMachine))
         return replace(ended, changes=kept)
 
-    return [(wake, "give_up", give_up)]
+    return [(ending, "give_up", give_up)]
 
 
 @mutant("i3")

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
-from hibernation.domain.errors import OfferGone, ProviderRefused, ProviderUnavailable
+from hibernation.domain.errors import (
+    LaunchDeferred,
+    LaunchLeftover,
+    NoCapacity,
+    NotFound,
+    OfferGone,
+    OutOfCredit,
+    ProviderRefused,
+    ProviderUnavailable,
+    RateLimited,
+)
 from hibernation.domain.offers import Offer
 from hibernation.domain.reconcile import Listing
 from tests.simulator.box import Box
@@ -18,7 +28,7 @@ HOSTS = 12
 
 def offer_on(host: int) -> Offer:
     price = Decimal("0.30") + Decimal(host) / 100
-    return Offer("sim", f"offer-{host}", f"host-{host}", "RTX_4090", 2, "EU", price, 500)
+    return Offer("sim", f"offer-{host}", f"host-{host}", "RTX_4090", 2, "EU", price, 500, download_mbps=800.0)
 
 
 class SimProvider:
@@ -48,6 +58,12 @@ class SimProvider:
             raise OfferGone
         if self._faults.hit("launch_refused"):
             raise ProviderRefused
+        if self._faults.hit("launch_deferred"):
+            raise LaunchDeferred("in line", self._rng.uniform(1, 12))
+        if self._faults.hit("no_credit"):
+            raise OutOfCredit
+        if self._faults.hit("launch_leftover"):
+            raise LaunchLeftover("it stands still", self.rent(label, offer.host).contract)
         if self._faults.hit("launch_lost"):
             raise ProviderUnavailable
         if self._faults.hit("launch_late"):
@@ -65,7 +81,33 @@ class SimProvider:
         contract = f"c{len(self.boxes) + 1}"
         box = Box(contract, label, host, now, boots_at, after(lag), now, now)
         self.boxes[contract] = box
+        self._spoil(box)
         return box
+
+    def _spoil(self, box: Box) -> None:
+        """How a machine that was rented may not come up."""
+        if self._faults.hit("host_failed"):
+            box.trouble = "OCI runtime create failed"
+        elif self._faults.hit("image_failed"):
+            box.trouble, box.our_fault = "manifest unknown", True
+        elif self._faults.hit("start_lost"):
+            box.needs_start = True
+        elif self._faults.hit("stopped_early"):
+            box.stopped = True
+
+    def start(self, contract: str) -> None:
+        box = self.boxes[contract]
+        if self._faults.hit("start_refused"):
+            raise NoCapacity
+        box.needs_start = False
+        if self._faults.hit("start_answer_lost"):
+            raise ProviderUnavailable
+
+    def attach_key(self, contract: str) -> None:
+        if self._faults.hit("attach_refused"):
+            raise RateLimited("in line", 2.0)
+        if not self.boxes[contract].alive:
+            raise NotFound
 
     def listing(self) -> Listing:
         if self._faults.hit("list_error"):

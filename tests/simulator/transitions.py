@@ -17,6 +17,7 @@ from hibernation.domain.outcomes import (
     JudgeHost,
     MeasuredHost,
     PassPointOfNoReturn,
+    RecordEquipment,
     SetMachine,
     SetStatus,
     SnapshotAbandoned,
@@ -88,7 +89,7 @@ class Writer:
             case SnapshotFailed() | SnapshotAbandoned():
                 if operation.snapshot_id is not None:
                     self._snapshot(operation).state = SnapshotState.FAILED
-            case JudgeHost() | MeasuredHost():
+            case JudgeHost() | MeasuredHost() | RecordEquipment():
                 pass
             case SetStatus() | Emit():
                 raise AssertionError(change)

@@ -13,18 +13,22 @@ from hibernation.domain.effects import (
     InstallAgent,
     Launch,
     ListMachines,
+    Look,
     Quiesce,
     Reach,
     Release,
     Reply,
     RunFreeze,
+    RunHook,
     RunThaw,
     SearchOffers,
     SetLabel,
+    StartMachine,
+    TestMachine,
     Verify,
 )
 from hibernation.domain.errors import DumontError, Unexpected
-from hibernation.services.steps import boxes, rentals, verification
+from hibernation.services.steps import arriving, boxes, rentals, trials, verification
 from hibernation.services.steps.context import Context, load_context
 
 log = logging.getLogger(__name__)
@@ -69,7 +73,15 @@ def _perform(context: Context, effect: Effect) -> Reply:
         case Launch():
             return rentals.launch(context, effect)
         case Reach(contract_id):
-            return rentals.reach(context, contract_id)
+            return arriving.reach(context, contract_id)
+        case Look(contract_id):
+            return arriving.look(context, contract_id)
+        case StartMachine(contract_id):
+            return arriving.start_machine(context, contract_id)
+        case TestMachine():
+            return trials.test_machine(context)
+        case RunHook():
+            return trials.run_hook(context)
         case AttachKey(contract_id):
             return rentals.attach_key(context, contract_id)
         case SetLabel(contract_id, label):

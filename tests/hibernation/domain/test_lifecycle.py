@@ -24,7 +24,7 @@ def test_a_step_is_found_by_kind_and_name() -> None:
 
 
 def test_the_rest_of_a_chain_starts_with_the_step() -> None:
-    assert lifecycle.remaining_steps(OperationKind.WAKE, "thaw") == ("thaw", "confirm")
+    assert lifecycle.remaining_steps(OperationKind.WAKE, "thaw") == ("thaw", "confirm", "hook")
     assert lifecycle.remaining_steps(OperationKind.HIBERNATE, "release") == ("release",)
 
 

@@ -24,10 +24,16 @@ from hibernation.domain.effects import (
 from hibernation.domain.errors import (
     BadOrder,
     BoxUnreachable,
+    DumontError,
     HostKeyChanged,
+    LaunchDeferred,
+    LaunchLeftover,
     OfferGone,
+    OutOfCredit,
+    ProviderDenied,
     ProviderRefused,
     ProviderUnavailable,
+    RateLimited,
 )
 from hibernation.domain.facts import Facts, MachineFacts
 from hibernation.domain.lifecycle import conclude, plan
@@ -186,15 +192,17 @@ def test_a_second_visit_looks_for_the_label_and_never_launches() -> None:
 
 
 def test_a_launched_machine_is_reached_and_a_lost_offer_chosen_again() -> None:
-    assert plan(rented("launch")) == Go("reach")
-    assert plan(waking("launch", offer=None)) == Go("choose")
+    assert plan(rented("launch")) == Go("loading")
+    lost = plan(waking("launch", offer=None))
+    assert isinstance(lost, Go)
+    assert lost.step == "choose"
 
 
 @pytest.mark.parametrize("reply", [Launched("c7"), MachinesSeen({"dumont-1-1-1": "c7"}, frozenset({"c7"}))])
 def test_a_machine_answered_or_found_by_its_label_is_ours(reply: Any) -> None:
     outcome = conclude(waking("launch", machine=intended()), reply)
     assert isinstance(outcome, Go)
-    assert outcome.step == "reach"
+    assert outcome.step == "loading"
     assert outcome.changes[0] == SetMachine(M.LAUNCHED, "c7")
     assert events(outcome.changes) == [EventType.MACHINE_LAUNCHED]
 
@@ -207,9 +215,77 @@ def test_a_refused_launch_takes_the_next_offer() -> None:
     assert JudgeHost(an_offer(), Verdict.NO_CAPACITY, "taken") in outcome.changes
 
 
-def test_a_refusal_for_our_order_says_nothing_of_the_host() -> None:
-    outcome = rejected(conclude(waking("launch", machine=intended()), BadOrder("no such image")))
+@pytest.mark.parametrize("error", [BadOrder("no"), OutOfCredit("no"), ProviderDenied("no")])
+@pytest.mark.parametrize("step", ["choose", "launch"])
+def test_what_every_offer_would_be_refused_for_ends_the_wake_at_once(step: str, error: DumontError) -> None:
+    machine = intended() if step == "launch" else None
+    outcome = finished(conclude(waking(step, machine=machine), error), error.code)
+    assert outcome.error == "no"
     assert not any(isinstance(change, JudgeHost) for change in outcome.changes)
+    states = [change.state for change in outcome.changes if isinstance(change, SetMachine)]
+    assert states == ([M.VOID] if machine else [])
+
+
+def test_a_list_that_is_denied_leaves_a_launch_in_doubt() -> None:
+    facts = waking("launch", machine=intended(), looking=True)
+    assert isinstance(conclude(facts, ProviderDenied()), Wait)
+
+
+def test_a_launch_that_was_put_off_is_sent_again_under_its_label_and_counts_once() -> None:
+    wait = conclude(waking("launch", machine=intended()), LaunchDeferred("in line", 7.5))
+    assert isinstance(wait, Wait)
+    assert wait.memo is not None
+    assert (wait.seconds, wait.failed, wait.memo.deferred, wait.memo.attempt) == (7.5, False, True, 1)
+    planned = plan(waking("launch", machine=intended(), deferred=True))
+    assert isinstance(planned, Perform)
+    assert planned.effect == Launch("", an_offer())
+    assert not planned.changes
+    assert planned.memo is not None
+    assert (planned.memo.deferred, planned.memo.attempt) == (False, 1)
+
+
+def test_a_launch_that_is_put_off_for_too_long_takes_another_offer_and_judges_nobody() -> None:
+    outcome = rejected(plan(waking("launch", machine=intended(intended_at=LONG_AGO), deferred=True)))
+    assert outcome.changes[0] == SetMachine(M.VOID, reason="its turn to be rented did not come in time")
+    assert not any(isinstance(change, JudgeHost) for change in outcome.changes)
+
+
+def test_a_wake_whose_launch_was_put_off_can_be_cancelled() -> None:
+    facts = waking("launch", machine=intended(), deferred=True, cancel_reason="cancelled")
+    outcome = finished(plan(facts), "cancelled")
+    assert outcome.changes[0] == SetMachine(M.VOID, reason="cancelled")
+
+
+def test_what_a_failed_launch_left_behind_is_sent_away() -> None:
+    outcome = rejected(
+        conclude(waking("launch", machine=intended()), LaunchLeftover("it stands still", "c9"))
+    )
+    assert outcome.changes[:2] == (
+        SetMachine(M.LAUNCHED, "c9"),
+        SetMachine(M.DESTROYING, reason="it stands still"),
+    )
+    assert JudgeHost(an_offer(), Verdict.FAILED, "it stands still") in outcome.changes
+
+
+def test_what_the_last_failed_launch_left_behind_is_sent_away_too() -> None:
+    facts = waking("launch", machine=intended(), attempt=5)
+    outcome = finished(conclude(facts, LaunchLeftover("it stands still", "c9")), "machines_exhausted")
+    assert [c.state for c in outcome.changes if isinstance(c, SetMachine)] == [M.LAUNCHED, M.DESTROYING]
+
+
+def test_an_offer_that_another_wake_is_renting_is_not_asked_for() -> None:
+    again = plan(waking("launch", offer_held=True))
+    assert isinstance(again, Go)
+    assert (again.step, again.changes) == ("choose", ())
+    taken = OffersSeen((an_offer(),), held=frozenset({"host-1"}))
+    assert isinstance(conclude(waking("choose"), taken), Wait)
+
+
+def test_a_provider_that_wants_fewer_requests_is_left_alone_for_so_long() -> None:
+    facts = waking("launch", machine=intended(), looking=True)
+    for wait in (conclude(waking("choose"), RateLimited("", 44)), conclude(facts, RateLimited("", 44))):
+        assert isinstance(wait, Wait)
+        assert wait.seconds == 44
 
 
 def test_a_refused_list_is_not_a_refused_launch() -> None:
@@ -244,7 +320,7 @@ def test_a_machine_is_reached_then_gets_its_agent_then_its_workspace() -> None:
     assert isinstance(reached, Go)
     assert reached.step == "install"
     assert plan(rented("install")) == Perform(InstallAgent())
-    assert conclude(rented("install"), Ok()) == Go("thaw")
+    assert conclude(rented("install"), Ok()) == Go("test")
     thaw = plan(rented("thaw"))
     assert isinstance(thaw, Perform)
     assert thaw.effect == RunThaw()
@@ -259,11 +335,11 @@ def test_a_thaw_that_ended_badly_is_told_to_go_on_once() -> None:
 
 
 def test_without_a_snapshot_there_is_nothing_to_thaw() -> None:
-    assert conclude(rented("install", snapshot=None), Ok()) == Go("confirm")
+    assert plan(rented("test", snapshot=None, tested=True)) == Go("confirm")
     assert plan(rented("thaw", snapshot=None)) == Go("confirm")
 
 
-@pytest.mark.parametrize("step", ["reach", "install", "thaw"])
+@pytest.mark.parametrize("step", ["reach", "install", "test", "thaw"])
 def test_a_machine_that_does_not_answer_is_tried_and_then_rejected(step: str) -> None:
     wait = conclude(rented(step), BoxUnreachable())
     assert isinstance(wait, Wait)
@@ -365,7 +441,7 @@ def test_confirm_has_no_effect_to_conclude() -> None:
 
 
 @pytest.mark.parametrize("state", [M.LOST, M.DESTROYING, M.DESTROYED])
-@pytest.mark.parametrize("step", ["launch", "reach", "install", "thaw", "confirm"])
+@pytest.mark.parametrize("step", ["launch", "loading", "reach", "install", "test", "thaw", "confirm"])
 def test_a_machine_that_is_gone_is_replaced(step: str, state: MachineState) -> None:
     outcome = rejected(plan(rented(step, machine=a_machine(state=state))))
     assert not any(isinstance(change, SetMachine) for change in outcome.changes)
@@ -407,7 +483,12 @@ def test_a_machine_just_rented_is_recorded_even_if_the_wake_was_cancelled_meanwh
     assert SetMachine(M.LAUNCHED, "c7") in outcome.changes
 
 
-@pytest.mark.parametrize("step", ["choose", "thaw"])
+def test_a_wake_does_not_look_for_a_launch_in_doubt_for_ever() -> None:
+    outcome = finished(plan(waking("launch", machine=intended(), deadline_at=LONG_AGO)), "deadline")
+    assert [c.state for c in outcome.changes if isinstance(c, SetMachine)] == [M.ABANDONED]
+
+
+@pytest.mark.parametrize("step", ["choose", "test", "thaw"])
 def test_a_reply_of_another_kind_is_a_programming_error(step: str) -> None:
     with pytest.raises(TypeError):
         conclude(rented(step), Ok())

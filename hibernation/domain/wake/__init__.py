@@ -1,0 +1,56 @@
+"""Wake: choose → launch → loading → reach → install → test → thaw → confirm → hook. A machine that disappoints is
+rejected, the next chosen.
+
+The first start of a fresh instance is a wake without a snapshot. Rejected machines are left in ``destroying``; the
+reconciler ends them and has it confirmed.
+"""
+
+from __future__ import annotations
+
+from hibernation.domain.facts import Facts
+from hibernation.domain.outcomes import Outcome
+from hibernation.domain.states import MachineState
+from hibernation.domain.step import Step
+from hibernation.domain.wake import arriving, ending, renting, restoring, trying
+
+
+def before(facts: Facts) -> Outcome | None:
+    """Asked before every step's plan: reasons that overrule it. A launch in doubt is resolved first, if it can be."""
+    operation, machine = facts.operation, facts.machine
+    late = facts.now > operation.deadline_at
+    if operation.step == "hook":
+        return _without_hook(facts, late=late)
+    intended = machine is not None and machine.state is MachineState.INTENDED
+    if intended and not operation.memo.deferred and facts.now <= operation.deadline_at + facts.limits.doubt:
+        return None
+    if machine is not None and not intended and machine.state not in ending.HELD:
+        return ending.reject(facts, "the machine vanished from the provider's list")
+    if operation.cancel_reason:
+        return ending.give_up(facts, operation.cancel_reason, operation.cancel_reason, cancelled=True)
+    if late:
+        return ending.give_up(facts, "deadline", "it was not done before its deadline")
+    return None
+
+
+def _without_hook(facts: Facts, *, late: bool) -> Outcome | None:
+    """The workspace is awake: nothing takes that back, a hook that did not run least of all."""
+    if facts.machine is None or facts.machine.state not in ending.HELD:
+        return restoring.hook_dropped(facts, "the machine vanished before the post-wake hook ran")
+    if facts.operation.cancel_reason or late:
+        reason = facts.operation.cancel_reason or "the wake's time is up"
+        return restoring.hook_dropped(facts, f"the post-wake hook was not waited for: {reason}")
+    return None
+
+
+STEPS = (
+    Step("choose", "provision", renting.plan_choose, renting.conclude_choose),
+    Step("launch", "provision", renting.plan_launch, renting.conclude_launch),
+    Step("loading", "provision", arriving.plan_loading, arriving.conclude_loading),
+    Step("reach", "provision", arriving.plan_reach, arriving.conclude_reach),
+    Step("install", "provision", arriving.plan_install, arriving.conclude_install),
+    Step("test", "transfer", trying.plan_test, trying.conclude_test),
+    Step("thaw", "transfer", restoring.plan_thaw, restoring.conclude_thaw),
+    Step("confirm", "control", restoring.plan_confirm, restoring.conclude_confirm),
+    Step("hook", "transfer", restoring.plan_hook, restoring.conclude_hook),
+)
+CHAIN = tuple(step.name for step in STEPS)

@@ -1,0 +1,109 @@
+"""How a wake ends without success, and how it parts with a machine that disappoints. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hibernation.domain.facts import Facts, Memo
+from hibernation.domain.offers import Verdict
+from hibernation.domain.outcomes import (
+    Change,
+    Changes,
+    Emit,
+    Finish,
+    ForgetMachine,
+    Go,
+    JudgeHost,
+    Outcome,
+    SetMachine,
+    SetStatus,
+)
+from hibernation.domain.pacing import machine_of
+from hibernation.domain.states import EventType, InstanceStatus, MachineState
+
+BACK_TO = {
+    InstanceStatus.HIBERNATED: InstanceStatus.HIBERNATED,
+    InstanceStatus.DELETED: InstanceStatus.DELETED,
+}
+HELD = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
+
+
+def give_up(
+    facts: Facts, code: str, reason: str, *, cancelled: bool = False, data: Mapping[str, Any] | None = None
+) -> Finish:
+    """End the wake. The workspace stays safe in storage; a machine already rented is sent away."""
+    back = (
+        BACK_TO.get(facts.operation.status_before, InstanceStatus.FAILED)
+        if cancelled
+        else InstanceStatus.FAILED
+    )
+    event = EventType.OPERATION_CANCELLED if cancelled else EventType.FAILED
+    changes = (
+        *_part(facts, reason),
+        SetStatus(back),
+        Emit(event, f"wake ended: {reason}", {"code": code, **(data or {})}),
+    )
+    return Finish(changes, error_code=code, error=reason, cancelled=cancelled)
+
+
+def reject(facts: Facts, reason: str, verdict: Verdict | None = Verdict.FAILED) -> Outcome:
+    """Send this machine away and take the next offer, on another host; not for ever."""
+    judged = judge(facts, verdict, reason)
+    memo = facts.operation.memo
+    if memo.attempt >= facts.limits.launch_attempts:
+        ended = give_up(
+            facts, "machines_exhausted", f"{memo.attempt} machines failed, the last one: {reason}"
+        )
+        return replace(ended, changes=(*judged, *ended.changes))
+    host = machine_of(facts).host
+    emit = Emit(EventType.MACHINE_REJECTED, reason, {"host": host})
+    changes = (*_part(facts, reason), emit, ForgetMachine(), *judged)
+    return Go("choose", changes, without_machine(memo, host))
+
+
+def not_rented(
+    facts: Facts,
+    reason: str,
+    verdict: Verdict | None = None,
+    *,
+    state: MachineState = MachineState.VOID,
+) -> Outcome:
+    """Nothing was rented under this label, as far as is known: the next offer, not for ever."""
+    gone: Changes = (SetMachine(state, reason=reason),)
+    return next_offer(facts, gone, reason, verdict)
+
+
+def next_offer(facts: Facts, gone: Changes, reason: str, verdict: Verdict | None) -> Outcome:
+    """After ``gone``, which settles the machine of this launch."""
+    memo, host = facts.operation.memo, machine_of(facts).host
+    emit = Emit(EventType.MACHINE_REJECTED, reason, {"host": host})
+    changes: Changes = (*gone, emit, ForgetMachine(), *judge(facts, verdict, reason))
+    if memo.attempt >= facts.limits.launch_attempts:
+        last = f"{memo.attempt} launches failed, the last one: {reason}"
+        ended = give_up(replace(facts, machine=None), "machines_exhausted", last)
+        return replace(ended, changes=(*changes, *ended.changes))
+    return Go("choose", changes, without_machine(memo, host))
+
+
+def judge(facts: Facts, verdict: Verdict | None, reason: str) -> tuple[JudgeHost, ...]:
+    offer = facts.operation.memo.offer
+    return () if offer is None or verdict is None else (JudgeHost(offer, verdict, reason),)
+
+
+def without_machine(memo: Memo, host: str) -> Memo:
+    """What a wake still knows when it begins again on another machine."""
+    avoid = (*memo.avoid_hosts, host) if host else memo.avoid_hosts
+    return Memo(attempt=memo.attempt, avoid_hosts=avoid, slow=memo.slow)
+
+
+def _part(facts: Facts, reason: str) -> tuple[Change, ...]:
+    machine = facts.machine
+    if machine is not None and machine.state in HELD:
+        return (SetMachine(MachineState.DESTROYING, reason=reason),)
+    if machine is not None and machine.state is MachineState.INTENDED:
+        # A launch that was put off rented nothing; any other may show up yet, and is ended then.
+        state = MachineState.VOID if facts.operation.memo.deferred else MachineState.ABANDONED
+        return (SetMachine(state, reason=reason),)
+    return ()
