@@ -29,9 +29,10 @@ Median wall / CPU seconds, in brackets the range of the wall; bytes stored on th
   none of.
 - **Cost.** Wall from the command to the end of its last process; CPU is user + system of all its processes, start-up
   included, the store's not. Our job is the detached one that a machine runs, encrypted with AES-256-GCM.
-- **Store.** A process on loopback that writes PUTs past the page cache and answers GETs with `sendfile`, for us, tar and
-  rclone alike: it takes as little processor time from the tools as one elsewhere. restic and borg write to a local folder instead, without HTTP: that favours them. The restore
-  favours tar: it brings back the first snapshot, one archive; the second would need both.
+- **Store.** A process on loopback that writes PUTs past the page cache and answers GETs with `sendfile`, for us, tar
+  and rclone alike: it takes as little processor time from the tools as one elsewhere would. restic and borg write to a
+  local folder instead, without HTTP: that favours them. The restore favours tar: it brings back the first snapshot,
+  one archive; the second would need both.
 - **tar** keeps a listed-incremental file, so that the next day stores only what changed. **restic-tuned**: fastest
   compression, 64 MiB packs, 8 readers, no scan. **restic-trusting** believes size and mtime alone. **rclone** keeps one
   copy and no history.
