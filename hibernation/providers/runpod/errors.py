@@ -29,8 +29,8 @@ _MESSAGE_LENGTH = 300
 
 # «No capacity» has no code of its own, only words, under the same status as a broken rule.
 _CAPACITY = re.compile(
-    r"no longer any instances|(not|no).{0,12}enough (free )?(gpus?|disk|capacity)|with enough disk"
-    r"|(no|insufficient|out of).{0,20}(capacity|stock|availab|resources)|could not be placed|unavailable"
+    r"no longer any instances|\bnot enough (free )?(gpus?|disk|capacity)|with enough disk"
+    r"|\b(no|insufficient|out of)\b.{0,20}(capacity|stock|availab|resources)|could not be placed|\bunavailable"
 )
 _SPEND = re.compile(r"spend(ing)? limit")
 _POOL = re.compile(r"\b(pool|gpu|data ?cent(er|re)|cloud|region)\b")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from hibernation.providers.vast.client import VastClient
-from tests.hibernation.providers.vast.stub import FreeLimiter, Stub, client_of, serve
+from tests.hibernation.providers.free_limiter import FreeLimiter
+from tests.hibernation.providers.vast.stub import Stub, client_of, serve
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from hibernation.providers.limiter import Limiter
 from hibernation.providers.vast.client import VastClient
+from tests.hibernation.providers.free_limiter import FreeLimiter
 
 KEY = "key-of-nobody-0123456789"
 DROP = b"drop"
@@ -93,25 +94,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         return
-
-
-@dataclass
-class FreeLimiter:
-    """Permits everything but what a test forbids, and keeps what it was told."""
-
-    scale: float = 1.0
-    refuses: Exception | None = None
-    acquired: list[tuple[str, str, bool]] = field(default_factory=list)
-    penalties: list[tuple[str, float | None, float | None]] = field(default_factory=list)
-
-    def acquire(self, call: str, who: str, *, urgent: bool = False) -> None:
-        self.acquired.append((str(call), who, urgent))
-        if self.refuses is not None:
-            raise self.refuses
-
-    def penalize(self, call: str, seconds: float | None = None, threshold: float | None = None) -> float:
-        self.penalties.append((str(call), seconds, threshold))
-        return max(seconds or 0.0, threshold or 0.0)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from hibernation.domain.errors import (
     RateLimited,
 )
 from hibernation.providers.vast.client import VastClient
-from tests.hibernation.providers.vast.stub import CUT, DROP, KEY, FreeLimiter, Stub, client_of
+from tests.hibernation.providers.free_limiter import FreeLimiter
+from tests.hibernation.providers.vast.stub import CUT, DROP, KEY, Stub, client_of
 
 pytestmark = pytest.mark.network
 

@@ -28,8 +28,9 @@ from hibernation.providers.vast.client import VastClient
 from hibernation.providers.vast.orders import order_of, search_query
 from hibernation.providers.vast.parsing import offer_of
 from hibernation.providers.vast.provider import MOST_PAGES, VastProvider
+from tests.hibernation.providers.free_limiter import FreeLimiter
 from tests.hibernation.providers.vast.rows import OFFER, instance_row, offer_row
-from tests.hibernation.providers.vast.stub import FreeLimiter, Stub
+from tests.hibernation.providers.vast.stub import Stub
 
 pytestmark = pytest.mark.network
 
