@@ -28,7 +28,7 @@ from tests.fakes.vast import VastFake
 from tests.fakes.vast.contracts import Contract
 from tests.fakes.vast.machines import LocalMachines
 from tests.hibernation.providers.renting import eventually, make_key
-from tests.hibernation.providers.vast.stub import FreeLimiter
+from tests.hibernation.providers.free_limiter import FreeLimiter
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.network]
 
