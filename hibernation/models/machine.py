@@ -29,7 +29,7 @@ class Machine(models.Model):
     state_reason = models.TextField(blank=True)
     state_changed_at = models.DateTimeField()
 
-    offer_id = models.CharField(max_length=64, blank=True)
+    offer_id = models.CharField(max_length=128, blank=True)
     host = models.CharField(max_length=128, blank=True)
     gpu_type = models.CharField(max_length=64, blank=True)
     gpu_count = models.PositiveSmallIntegerField(default=1)
