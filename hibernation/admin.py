@@ -13,7 +13,16 @@ from django.template.response import TemplateResponse
 
 from hibernation.domain.errors import DumontError
 from hibernation.domain.states import SnapshotState
-from hibernation.models import Event, Host, Instance, Machine, Operation, Snapshot, UsageInterval
+from hibernation.models import (
+    Event,
+    Host,
+    Instance,
+    Machine,
+    Operation,
+    ProviderAccount,
+    Snapshot,
+    UsageInterval,
+)
 from hibernation.services.clock import db_now
 from hibernation.services.requests import request_hibernate, request_snapshot, request_wake
 from hibernation.services.retention import choice_for, delete_snapshot, keep_snapshot
@@ -92,6 +101,7 @@ class InstanceAdmin(OrderingAdmin):
                     "gpu_usage_threshold",
                     "pause_after",
                     "delete_after",
+                    "hibernate_busy_at_the_end",
                     "gpu_utilization",
                     "last_heartbeat_at",
                     "last_activity_at",
@@ -149,9 +159,25 @@ class InstanceAdmin(OrderingAdmin):
 
 @admin.register(Machine)
 class MachineAdmin(ReadOnlyAdmin):
-    list_display = ("label", "contract_id", "state", "gpu_type", "region", "price_per_hour", "launched_at")
-    list_filter = ("state", "provider")
+    list_display = (
+        "label",
+        "contract_id",
+        "state",
+        "phase",
+        "gpu_type",
+        "region",
+        "price_per_hour",
+        "price_now",
+        "launched_at",
+        "ends_at",
+    )
+    list_filter = ("state", "phase", "provider")
     search_fields = ("label", "contract_id")
+
+
+@admin.register(ProviderAccount)
+class ProviderAccountAdmin(ReadOnlyAdmin):
+    list_display = ("provider", "level", "credit", "credit_at", "burn_per_hour", "listed_at", "list_error")
 
 
 @admin.register(Host)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
+
+from hibernation.services.accounts import facts_of_all
 
 
 @require_safe
@@ -14,10 +16,12 @@ def livez(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """503 when the database does not answer."""
+    """503 when the database does not answer. ``lists``: seconds since each provider's last complete list, or null.
+
+    An old list is for whoever watches: this process can do nothing about it, and serves as well as any other.
+    """
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        lists = {one.provider: one.listed_seconds_ago for one in facts_of_all()}
     except DatabaseError:
         return JsonResponse({"status": "database unavailable"}, status=503)
-    return JsonResponse({"status": "ok"})
+    return JsonResponse({"status": "ok", "lists": lists})

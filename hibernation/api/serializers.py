@@ -44,6 +44,7 @@ class ConfigSerializer(KnownFieldsSerializer):
     min_download_mbps = WholeNumberField(required=False, min_value=0, max_value=1_000_000)
     auto_hibernation_enabled = StrictBooleanField(required=False)
     gpu_usage_threshold = StrictFloatField(required=False, min_value=0.01, max_value=100)
+    hibernate_busy_at_the_end = StrictBooleanField(required=False)
     pause_after_minutes = MinutesField(required=False, source="pause_after")
     delete_after_minutes = MinutesField(required=False, source="delete_after")
     precopy_enabled = StrictBooleanField(required=False)
@@ -98,6 +99,12 @@ class MachineSerializer(serializers.ModelSerializer[Machine]):
             "gpu_count",
             "region",
             "price_per_hour",
+            "price_now",
+            "phase",
+            "phase_reason",
+            "phase_since",
+            "listed_at",
+            "ends_at",
             "ssh_host",
             "ssh_port",
             "launched_at",

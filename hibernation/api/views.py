@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from django.db.models import Count, QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
@@ -37,6 +40,7 @@ from hibernation.domain.errors import NotFound
 from hibernation.domain.states import InstanceStatus
 from hibernation.models import Instance, Operation
 from hibernation.models.instance import INSTANCE_ID
+from hibernation.services.accounts import AccountFacts, facts_of_all
 from hibernation.services.adopt import request_adoption
 from hibernation.services.instances import configure, create_instance, release_instance
 from hibernation.services.requests import request_hibernate, request_wake
@@ -174,7 +178,9 @@ class OperationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Operation]
 class StatsView(APIView):
     """How many instances are in which state, and what they occupy in the store; every key always present.
 
-    ``total_instances``: those that are looked after, that is without ``released``.
+    ``total_instances``: those that are looked after, that is without ``released``. ``billing_now_usd_per_hour``: what
+    is rented for them. ``credit_usd`` of all providers together and ``credit_hours_left`` of the one that runs out
+    first, with all that bills there; null where it is unknown. ``providers``: the same of each, and its list's age.
     """
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
@@ -183,4 +189,21 @@ class StatsView(APIView):
         by_status = {status.value: counted.get(status.value, 0) for status in InstanceStatus}
         storage = StorageSerializer(storage_of_all()).data
         total = sum(by_status.values()) - by_status[InstanceStatus.RELEASED]
-        return Response({"total_instances": total, **by_status, "storage": storage})
+        accounts = facts_of_all()
+        known = [one.credit_usd for one in accounts if one.credit_usd is not None]
+        hours = [one.credit_hours_left for one in accounts if one.credit_hours_left is not None]
+        return Response(
+            {
+                "total_instances": total,
+                **by_status,
+                "storage": storage,
+                "billing_now_usd_per_hour": round(sum(one.billing_now_usd_per_hour for one in accounts), 4),
+                "credit_usd": round(sum(known), 2) if known else None,
+                "credit_hours_left": min(hours, default=None),
+                "providers": {one.provider: _without_name(one) for one in accounts},
+            }
+        )
+
+
+def _without_name(account: AccountFacts) -> dict[str, Any]:
+    return {name: value for name, value in asdict(account).items() if name != "provider"}

@@ -34,6 +34,7 @@ POLICY_FIELDS = (
     "pause_after",
     "delete_after",
     "precopy_enabled",
+    "hibernate_busy_at_the_end",
     "snapshot_interval",
     "transfer_limit_mbit",
     "encryption_enabled",

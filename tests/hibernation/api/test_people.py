@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from hibernation.domain.states import InstanceStatus
-from hibernation.models import ApiToken, Event, Instance, Operation
+from hibernation.models import ApiToken, Event, Instance, Operation, ProviderAccount
 from hibernation.services.clock import db_now
+from hibernation.services.reconcile import reconcile
 from hibernation.services.tokens import create_api_token
 from tests.factories import idle_for, make_hibernated, make_instance, make_machine
 from tests.hibernation.services.world import World, assert_consistent
@@ -27,6 +29,7 @@ CONFIG = {
     "min_download_mbps": 0,
     "auto_hibernation_enabled": True,
     "gpu_usage_threshold": 5.0,
+    "hibernate_busy_at_the_end": True,
     "pause_after_minutes": 3,
     "delete_after_minutes": 30,
     "precopy_enabled": True,
@@ -474,7 +477,60 @@ def test_stats_have_every_key(api: Client) -> None:
         "running": 1,
         "hibernated": 1,
         "storage": {"bytes": 0, "objects": 0, "snapshots": 1},
+        "billing_now_usd_per_hour": 0,
+        "credit_usd": None,
+        "credit_hours_left": None,
+        "providers": {
+            "local": {
+                "listed_seconds_ago": None,
+                "list_error": "",
+                "billing_now_usd_per_hour": 0,
+                "credit_usd": None,
+                "credit_hours_left": None,
+                "credit_level": "unknown",
+            }
+        },
     }
+
+
+def test_stats_tell_what_bills_and_how_long_the_credit_lasts(api: Client, world: World) -> None:
+    world.awake()
+    world.provider.rent("somebody's own", Decimal("0.7"))
+    world.provider.credit_left = Decimal(24)
+    reconcile()
+    stats = api.get("/api/hibernation/stats").json()
+    assert (stats["billing_now_usd_per_hour"], stats["credit_usd"], stats["credit_hours_left"]) == (
+        0.3,
+        24,
+        24,
+    )
+    assert stats["providers"]["fake"]["listed_seconds_ago"] < 60
+
+
+def test_a_machine_tells_what_its_provider_says_of_it(api: Client, world: World) -> None:
+    instance = world.awake()
+    ends_at = db_now() + timedelta(days=3)
+    world.provider.show(instance.machines.get().contract_id or "", ends_at=ends_at, reason="success")
+    reconcile()
+    machine = api.get(f"/api/instances/{instance.pk}").json()["machine"]
+    assert (machine["phase"], machine["phase_reason"], machine["price_now"]) == (
+        "running",
+        "success",
+        "0.3000",
+    )
+    assert machine["ends_at"][:16] == ends_at.isoformat()[:16]
+
+
+def test_a_stopped_machine_and_a_short_account_refuse_in_a_sentence(api: Client, world: World) -> None:
+    instance = world.awake()
+    instance.machines.update(phase="stopped", down_since=db_now())
+    Instance.objects.update(last_error="the machine is stopped")
+    reply = api.post(f"/api/instances/{instance.pk}/hibernate")
+    assert (reply.status_code, code(reply)) == (409, "conflict")
+    assert "the machine is stopped" in reply.json()["error"]["message"]
+    ProviderAccount.objects.create(provider="fake", level="floor", credit=1, credit_at=db_now())
+    reply = api.post(f"/api/instances/{make_hibernated().pk}/wake", content_type="application/json")
+    assert (reply.status_code, code(reply)) == (409, "credit_too_low")
 
 
 def test_operations_are_listed_newest_first(api: Client, world: World) -> None:
