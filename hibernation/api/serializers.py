@@ -22,6 +22,14 @@ from hibernation.domain.regions import check_wish
 from hibernation.domain.states import OperationState
 from hibernation.models import Event, Instance, Machine, Operation, OperationStep
 from hibernation.services.clock import db_now
+from hibernation.services.orders import (
+    LONGEST_HOOK,
+    LONGEST_ONSTART,
+    LONGEST_VALUE,
+    MOST_PORTS,
+    check_environment,
+    check_ports,
+)
 from hibernation.services.storage import Storage, storage_of
 
 
@@ -38,6 +46,30 @@ class KnownFieldsSerializer(serializers.Serializer[Instance]):
 class ConfigSerializer(KnownFieldsSerializer):
     """An instance's rules. PUT changes only the fields sent."""
 
+    image = serializers.CharField(required=False, allow_blank=True, max_length=1024)
+    disk_gb = WholeNumberField(required=False, min_value=1, max_value=100_000)
+    ports = serializers.ListField(
+        required=False,
+        child=WholeNumberField(min_value=1, max_value=65_535),
+        max_length=MOST_PORTS,
+        help_text="TCP ports that each machine opens",
+    )
+    env = serializers.DictField(
+        required=False,
+        write_only=True,
+        child=serializers.CharField(allow_blank=True, trim_whitespace=False, max_length=LONGEST_VALUE),
+        help_text="all variables that machines get; kept sealed, and never shown",
+    )
+    env_names = serializers.ListField(read_only=True, child=serializers.CharField())
+    onstart = LinesField(
+        required=False, max_length=LONGEST_ONSTART, help_text="shell lines, run at every start of a machine"
+    )
+    post_wake_hook = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=LONGEST_HOOK,
+        help_text="a shell line, run after each wake",
+    )
     allow_equivalent_gpus = StrictBooleanField(required=False)
     min_cuda = StrictFloatField(required=False, min_value=0, max_value=100)
     min_reliability = StrictFloatField(required=False, min_value=0, max_value=1)
@@ -65,6 +97,20 @@ class ConfigSerializer(KnownFieldsSerializer):
         except InvalidRequest as error:
             raise serializers.ValidationError(error.message) from None
         return text
+
+    def validate_env(self, env: dict[str, str]) -> dict[str, str]:
+        try:
+            check_environment(env)
+        except InvalidRequest as error:
+            raise serializers.ValidationError(error.message) from None
+        return env
+
+    def validate_ports(self, ports: list[int]) -> list[int]:
+        try:
+            check_ports(ports)
+        except InvalidRequest as error:
+            raise serializers.ValidationError(error.message) from None
+        return ports
 
 
 class PlaceField(serializers.CharField):
@@ -107,6 +153,9 @@ class MachineSerializer(serializers.ModelSerializer[Machine]):
             "ends_at",
             "ssh_host",
             "ssh_port",
+            "gpus",
+            "driver",
+            "cuda",
             "launched_at",
         )
 

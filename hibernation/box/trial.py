@@ -11,7 +11,7 @@ from typing import Any
 from hibernation.box.install import BUNDLE, PYTHON_FILE
 from hibernation.box.jobs import parse_answer, quoted_path
 from hibernation.box.ssh import Shell
-from hibernation.domain.effects import HookRan, Tested
+from hibernation.domain.effects import HookRan, Trial
 from hibernation.domain.errors import BoxError
 
 MEASURED_BYTES, MEASURED_SECONDS = 8_000_000, 1.0
@@ -32,14 +32,14 @@ class Download:
     size: int
 
 
-def try_machine(shell: Shell, downloads: Sequence[Download], seconds: float) -> Tested:
+def try_machine(shell: Shell, downloads: Sequence[Download], seconds: float) -> Trial:
     """Some seconds; repeatable. ``BoxError`` if no GPU can be read. ``downloads`` are read for ``seconds`` at most."""
     request = json.dumps({"downloads": [asdict(one) for one in downloads], "seconds": seconds})
     command = f'"$(cat {PYTHON_FILE})" {BUNDLE} selftest'
-    return parse_tested(parse_answer(shell.run(command, timeout=_ANSWER_SECONDS, input=request)))
+    return parse_trial(parse_answer(shell.run(command, timeout=_ANSWER_SECONDS, input=request)))
 
 
-def parse_tested(answer: dict[str, Any]) -> Tested:
+def parse_trial(answer: dict[str, Any]) -> Trial:
     """``BoxError`` unless it tells of GPUs, in a shape that makes sense."""
     gpus = answer.get("gpus")
     if answer.get("error"):
@@ -49,7 +49,7 @@ def parse_tested(answer: dict[str, Any]) -> Tested:
     if not all(isinstance(gpu, dict) for gpu in gpus):
         raise _nonsense("gpus")
     memory = [_number(gpu, "memory_mib") for gpu in gpus]
-    return Tested(
+    return Trial(
         gpus=tuple(_text(gpu, "name") for gpu in gpus),
         memory_gb=tuple(None if mib is None else mib / 1024 for mib in memory),
         driver=_text(answer, "driver"),

@@ -98,7 +98,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class TestMachine:
+class TryMachine:
     """Try the machine's GPUs, and its download on stored packs of this workspace. Some seconds; repeatable."""
 
 
@@ -147,7 +147,7 @@ Effect = (
     | Look
     | StartMachine
     | Reach
-    | TestMachine
+    | TryMachine
     | RunHook
     | InstallAgent
     | RunThaw
@@ -219,7 +219,7 @@ class MachineSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Trial:
     """What a machine is by its own word. ``gpus`` are names, ``memory_gb`` theirs; empty and ``None``: not told.
 
     ``compute`` is empty where every GPU stored bytes and gave them back, or none could be asked; else what failed.
@@ -270,7 +270,7 @@ Reply = (
     | MachineSeen
     | OffersSeen
     | Launched
-    | Tested
+    | Trial
     | HookRan
     | DumontError
 )

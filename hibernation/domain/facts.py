@@ -69,7 +69,8 @@ class Memo:
     ``looking``: the launch is in doubt and its label is looked for. ``answered_at``: when a long step was last seen
     going on, in seconds since 1970. ``deferred``: the launch was put off, nothing was rented, and the same label may be
     sent again. ``phase``: by the provider's word, since ``phase_at``. ``start_wanted``: its start got lost;
-    ``started``: it was sent once more. ``silent_at``: since when nothing answers over SSH. ``slow``: machines sent away for it.
+    ``started``: it was sent once more. ``silent_at``: since when nothing answers over SSH. ``slow``: machines sent
+    away for it.
     """
 
     round: int = 0

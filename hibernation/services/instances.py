@@ -20,6 +20,7 @@ from hibernation.models import Instance, Operation
 from hibernation.providers.registry import provider_names
 from hibernation.services.clock import db_now
 from hibernation.services.due import SCHEDULED, delete_due_at, schedule
+from hibernation.services.orders import ENVIRONMENT_FIELDS, check_ports, set_environment
 from hibernation.services.requests import lock_instance, request_wake
 from hibernation.services.retention import delete_all
 from hibernation.services.transitions import emit, set_machine, set_status
@@ -44,7 +45,8 @@ POLICY_FIELDS = (
     "keep_last",
     "keep_daily",
 )
-_CHANGEABLE = ("name", *POLICY_FIELDS)
+ORDER_FIELDS = ("image", "disk_gb", "ports", "onstart", "post_wake_hook")
+_CHANGEABLE = ("name", *ORDER_FIELDS, *POLICY_FIELDS)
 
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz"
@@ -188,17 +190,25 @@ def _validate(instance: Instance) -> None:
 
 @transaction.atomic
 def configure(instance_id: str, changes: dict[str, Any], *, actor: str) -> Instance:
-    """Change the fields given, rules or the name, and no others. What falls due is computed anew at once."""
+    """Change the fields given, rules, orders or the name, and no others. What falls due is computed anew at once.
+
+    What machines are ordered with counts from the next one on. ``env`` replaces all variables; no value is told.
+    """
     instance = lock_instance(instance_id)
     before = {name: getattr(instance, name) for name in _CHANGEABLE}
     for name in _CHANGEABLE:
         if name in changes:
             setattr(instance, name, changes[name])
+    check_ports(instance.ports)
+    if "env" in changes:
+        set_environment(instance, changes["env"])
     now = db_now()
     schedule(instance)
     instance.delete_due_at = delete_due_at(instance)
-    instance.save(update_fields=[*_CHANGEABLE, *SCHEDULED, "delete_due_at"])
+    instance.save(update_fields=[*_CHANGEABLE, *ENVIRONMENT_FIELDS, *SCHEDULED, "delete_due_at"])
     told = {name: [str(before[name]), str(changes[name])] for name in _CHANGEABLE if name in changes}
+    if "env" in changes:
+        told["env"] = instance.env_names
     emit(EventType.CONFIG_CHANGED, f"changed: {', '.join(told)}" if told else "nothing changed",
          instance=instance, now=now, actor=actor, data=told)  # fmt: skip
     return instance

@@ -30,9 +30,10 @@ from hibernation.domain.effects import (
     RunHook,
     RunThaw,
     SearchOffers,
+    SetLabel,
     StartMachine,
-    Tested,
-    TestMachine,
+    Trial,
+    TryMachine,
     Verify,
     VerifySeen,
 )
@@ -102,9 +103,12 @@ class Edge:
             case AttachKey(contract):
                 self._provider.attach_key(contract)
                 return Ok()
+            case SetLabel(contract, label):
+                self._provider.set_label(contract, label)
+                return Ok()
             case Reach(contract):
                 return self._greet(operation, contract)
-            case TestMachine():
+            case TryMachine():
                 return self._on_box(operation, self._test)
             case RunHook():
                 return self._on_box(operation, lambda box: HookRan(self._rng.randrange(2)))
@@ -244,10 +248,10 @@ class Edge:
             raise KeyRefused
         return self._on_box(operation, lambda box: Ok())
 
-    def _test(self, box: Box) -> Tested:
+    def _test(self, box: Box) -> Trial:
         gpus = ("NVIDIA RTX 4090",) * (1 if self._faults.hit("gpu_missing") else 2)
         speed = 5.0 if self._faults.hit("slow_network") else 500.0
-        return Tested(gpus, download_mbps=speed)
+        return Trial(gpus, download_mbps=speed)
 
     def _destroy(self, operation: OperationRow, contract: str) -> Ok:
         row = self._db.machines[operation.machine_id or 0]

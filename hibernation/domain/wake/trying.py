@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from hibernation.domain.effects import Reply, Tested, TestMachine
+from hibernation.domain.effects import Reply, Trial, TryMachine
 from hibernation.domain.errors import DumontError
 from hibernation.domain.facts import Equipment, Facts
 from hibernation.domain.offers import Offer, Verdict
@@ -32,13 +32,13 @@ _MODEL = re.compile(r"[A-Z]*[0-9]{1,5}")
 
 
 def plan_test(facts: Facts) -> Plan:
-    return Go(_next(facts)) if facts.operation.memo.tested else Perform(TestMachine())
+    return Go(_next(facts)) if facts.operation.memo.tested else Perform(TryMachine())
 
 
 def conclude_test(facts: Facts, reply: Reply) -> Outcome:
     if isinstance(reply, DumontError):
         return machine_trouble(facts, reply, facts.limits.test)
-    if not isinstance(reply, Tested):
+    if not isinstance(reply, Trial):
         raise TypeError(reply)
     offer = facts.operation.memo.offer
     wrong = gpu_fault(offer, reply) if offer is not None else ""
@@ -51,7 +51,7 @@ def conclude_test(facts: Facts, reply: Reply) -> Outcome:
     return Go(_next(facts), (*_recorded(facts, reply, slow), *_speed(offer, reply)), memo)
 
 
-def gpu_fault(offer: Offer, tested: Tested) -> str:
+def gpu_fault(offer: Offer, tested: Trial) -> str:
     """What is wrong with the machine's GPUs for this order; empty where nothing is."""
     if len(tested.gpus) < offer.gpu_count:
         return f"it has {len(tested.gpus)} of {offer.gpu_count} GPUs"
@@ -70,7 +70,7 @@ def _is_model(ordered: str, name: str) -> bool:
     return not name or model is None or model.group() in name.upper().replace(" ", "")
 
 
-def _too_slow(facts: Facts, offer: Offer, tested: Tested) -> str:
+def _too_slow(facts: Facts, offer: Offer, tested: Trial) -> str:
     measured, wished = tested.download_mbps, facts.operation.want.min_download_mbps
     if measured is None:
         return ""
@@ -79,19 +79,19 @@ def _too_slow(facts: Facts, offer: Offer, tested: Tested) -> str:
     return f"it downloads {measured:.0f} of {least:.0f} Mbit/s{advertised}" if measured < least else ""
 
 
-def _sent_away(facts: Facts, reason: str, tested: Tested) -> Outcome:
+def _sent_away(facts: Facts, reason: str, tested: Trial) -> Outcome:
     memo = replace(facts.operation.memo, slow=facts.operation.memo.slow + 1)
     facts = replace(facts, operation=replace(facts.operation, memo=memo))
     outcome = ending.reject(facts, reason, Verdict.TOO_SLOW)
     return replace(outcome, changes=(*_speed(memo.offer, tested), *outcome.changes))
 
 
-def _speed(offer: Offer | None, tested: Tested) -> Changes:
+def _speed(offer: Offer | None, tested: Trial) -> Changes:
     measured = tested.download_mbps
     return () if offer is None or measured is None else (MeasuredHost(offer, measured),)
 
 
-def _recorded(facts: Facts, tested: Tested, slow: str) -> Changes:
+def _recorded(facts: Facts, tested: Trial, slow: str) -> Changes:
     equipment = Equipment(tested.gpus, tested.driver, tested.cuda)
     differs = differences(facts.before, equipment)
     said = "; ".join(

@@ -24,7 +24,7 @@ from hibernation.domain.effects import (
     SearchOffers,
     SetLabel,
     StartMachine,
-    TestMachine,
+    TryMachine,
     Verify,
 )
 from hibernation.domain.errors import DumontError, Unexpected
@@ -78,8 +78,8 @@ def _perform(context: Context, effect: Effect) -> Reply:
             return arriving.look(context, contract_id)
         case StartMachine(contract_id):
             return arriving.start_machine(context, contract_id)
-        case TestMachine():
-            return trials.test_machine(context)
+        case TryMachine():
+            return trials.try_machine(context)
         case RunHook():
             return trials.run_hook(context)
         case AttachKey(contract_id):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hibernation.domain.effects import HookRan, RunHook, Tested, TestMachine
+from hibernation.domain.effects import HookRan, RunHook, Trial, TryMachine
 from hibernation.domain.errors import BoxError, BoxUnreachable
 from hibernation.domain.facts import Equipment, Facts
 from hibernation.domain.lifecycle import conclude, plan
@@ -26,9 +26,7 @@ from hibernation.domain.states import EventType, InstanceStatus, MachineState
 from hibernation.domain.wake.trying import gpu_fault
 from tests.hibernation.domain.factories import NOON, a_machine, ago, an_offer, events, waking
 
-TestMachine.__test__ = False  # type: ignore[attr-defined]
-Tested.__test__ = False  # type: ignore[attr-defined]
-GOOD = Tested(("NVIDIA GeForce RTX 4090",), (23.99,), "570.86", "12.8", download_mbps=700.0)
+GOOD = Trial(("NVIDIA GeForce RTX 4090",), (23.99,), "570.86", "12.8", download_mbps=700.0)
 OFFER = an_offer(gpu_memory_gb=24.0, download_mbps=900.0)
 
 
@@ -51,7 +49,7 @@ def verdicts(outcome: object) -> list[Verdict]:
 
 
 def test_a_good_machine_is_recorded_and_its_speed_remembered() -> None:
-    assert plan(rented("test")) == Perform(TestMachine())
+    assert plan(rented("test")) == Perform(TryMachine())
     outcome = went_on(conclude(rented("test"), GOOD))
     assert outcome.changes[0] == RecordEquipment(Equipment(GOOD.gpus, "570.86", "12.8"))
     assert MeasuredHost(OFFER, 700.0) in outcome.changes
@@ -72,13 +70,13 @@ def test_a_fresh_workspace_goes_on_without_a_restore() -> None:
 @pytest.mark.parametrize(
     ("tested", "said"),
     [
-        (Tested(()), "0 of 1 GPUs"),
-        (Tested(("NVIDIA GeForce RTX 3060",)), "RTX 3060, not RTX_4090"),
-        (Tested(("NVIDIA GeForce RTX 4090",), (11.9,)), "12 of 24 GB"),
-        (Tested(("NVIDIA GeForce RTX 4090",), compute="cuInit: unknown error"), "does not compute: cuInit"),
+        (Trial(()), "0 of 1 GPUs"),
+        (Trial(("NVIDIA GeForce RTX 3060",)), "RTX 3060, not RTX_4090"),
+        (Trial(("NVIDIA GeForce RTX 4090",), (11.9,)), "12 of 24 GB"),
+        (Trial(("NVIDIA GeForce RTX 4090",), compute="cuInit: unknown error"), "does not compute: cuInit"),
     ],
 )
-def test_a_machine_that_is_not_what_was_rented_is_sent_away(tested: Tested, said: str) -> None:
+def test_a_machine_that_is_not_what_was_rented_is_sent_away(tested: Trial, said: str) -> None:
     assert said in gpu_fault(OFFER, tested)
     assert verdicts(conclude(rented("test"), tested)) == [Verdict.FAILED]
 
@@ -99,7 +97,7 @@ def test_a_machine_that_is_not_what_was_rented_is_sent_away(tested: Tested, said
     ],
 )
 def test_the_names_of_drivers_and_marketplaces_mean_the_same(ordered: str, name: str) -> None:
-    assert gpu_fault(an_offer(gpu_type=ordered), Tested((name,))) == ""
+    assert gpu_fault(an_offer(gpu_type=ordered), Trial((name,))) == ""
 
 
 def test_gpus_that_cannot_be_read_are_tried_again_for_a_while() -> None:
@@ -125,7 +123,7 @@ def test_a_slow_network_is_sent_away(
     measured: float | None, advertised: float, wished: float, slow: bool
 ) -> None:
     offer, want = an_offer(download_mbps=advertised), OfferFilter(min_download_mbps=wished)
-    reply = Tested(("RTX 4090",), download_mbps=measured)
+    reply = Trial(("RTX 4090",), download_mbps=measured)
     outcome = conclude(rented("test", offer=offer, want=want), reply)
     if slow:
         assert verdicts(outcome) == [Verdict.TOO_SLOW]
@@ -138,7 +136,7 @@ def test_a_slow_network_is_sent_away(
 
 
 def test_where_every_machine_is_slow_slow_will_do() -> None:
-    outcome = went_on(conclude(rented("test", slow=2), Tested(("RTX 4090",), download_mbps=5.0)))
+    outcome = went_on(conclude(rented("test", slow=2), Trial(("RTX 4090",), download_mbps=5.0)))
     told = next(change for change in outcome.changes if isinstance(change, Emit))
     assert "downloads 5 of 100 Mbit/s" in told.reason
 
@@ -152,7 +150,7 @@ def test_another_driver_than_before_is_told() -> None:
 
 
 def test_what_was_not_told_before_does_not_differ() -> None:
-    outcome = went_on(conclude(rented("test", before=Equipment(("RTX 4090",))), Tested(("RTX 4090",))))
+    outcome = went_on(conclude(rented("test", before=Equipment(("RTX 4090",))), Trial(("RTX 4090",))))
     told = next(change for change in outcome.changes if isinstance(change, Emit))
     assert told.data["differs"] == []
 

@@ -17,6 +17,7 @@ from agents.snapshot.spec import FreezeSpec, ThawSpec, parse_spec
 from agents.snapshot.thaw import thaw
 from hibernation.box.fence import FenceReport
 from hibernation.box.jobs import JobError, JobProgress
+from hibernation.domain.effects import HookRan, Trial
 from hibernation.domain.errors import BoxUnreachable
 from hibernation.models import Instance, Pack
 from hibernation.services.clock import db_now
@@ -55,7 +56,8 @@ class FakeBox:
     """What runs on one machine. Every method is what a function of ``hibernation.box`` is replaced by.
 
     ``before_job``: progress to answer before the job really runs. ``changes``: entries the coming fences find
-    changed. ``gpu``: utilization at the last look. ``outdated``: its agent is of an older version.
+    changed. ``gpu``: utilization at the last look. ``outdated``: its agent is of an older version. ``tested``: what its
+    test will say; ``downloads``: what it was last told to download for it.
     """
 
     home: Path
@@ -68,6 +70,9 @@ class FakeBox:
     unreachable: bool = False
     gpu: tuple[float | None, ...] = (0.0,)
     outdated: bool = False
+    tested: Trial = Trial(("",), (None,), "570.86", "12.8")
+    downloads: list[Any] = field(default_factory=list)
+    hook_code: int = 0
     before_job: list[JobProgress] = field(default_factory=list)
     changes: list[int] = field(default_factory=list)
     jobs: dict[str, JobProgress] = field(default_factory=dict)
@@ -99,6 +104,16 @@ class FakeBox:
         self.log.append("install")
         self.instance_id, self.token, self.seq = instance_id, token, 0
         (self.home / ".dumont" / "token").write_text(token)
+
+    def selftest(self, downloads: Sequence[Any]) -> Trial:
+        self.run("true", timeout=1)
+        self.downloads = list(downloads)
+        return self.tested
+
+    def run_hook(self, line: str) -> HookRan:
+        self.run("true", timeout=1)
+        self.log.append(f"hook {line}")
+        return HookRan(self.hook_code, "said")
 
     def start_job(self, job: str, spec: Mapping[str, Any], again: bool) -> JobProgress:
         if self.before_job:

@@ -25,6 +25,7 @@ class FakeProvider:
     name: str = PROVIDER
     can_stop: bool = False
     offers: list[Offer] = field(default_factory=lambda: [make_offer(n) for n in range(1, 4)])
+    orders: list[LaunchSpec] = field(default_factory=list)
     machines: dict[str, RentedMachine] = field(default_factory=dict)
     workspace: str = "/workspace"
     launch_faults: list[tuple[ProviderError, bool]] = field(default_factory=list)
@@ -44,6 +45,7 @@ class FakeProvider:
 
     def launch(self, spec: LaunchSpec) -> str:
         self.log.append(f"launch {spec.offer.offer_id}")
+        self.orders.append(spec)
         error, rented = self.launch_faults.pop(0) if self.launch_faults else (None, True)
         contract = self.rent(spec.label, spec.offer.price_per_hour) if rented else ""
         if error is not None:

@@ -81,6 +81,7 @@ def test_every_arrow_of_a_wake_has_its_event(world: World) -> None:
         ("offer_selected", "", ""),
         ("machine_launched", "", ""),
         ("machine_reached", "", ""),
+        ("machine_tested", "", ""),
         ("restored", "", ""),
         ("woke", "waking", "running"),
     ]

@@ -12,6 +12,7 @@ from django.apps import apps
 from django.db.models import DateTimeField, F
 from pytest_django import Settings
 
+from hibernation.box import trial
 from hibernation.box.jobs import JobProgress
 from hibernation.domain.heartbeats import Beat
 from hibernation.domain.states import INSTANCE_ARROWS, InstanceStatus, OperationKind, OperationState
@@ -149,6 +150,8 @@ def make_world(root: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) 
     world = World(root)
     settings.DUMONT_PROVIDERS = (PROVIDER,)
     settings.DUMONT_STORE_ROOT = world.store_root
+    # A list that others took shows what a test did some seconds ago.
+    settings.DUMONT_LIST_SHARED = timedelta(0)
     settings.DUMONT_SSH_KEY_FILE = root / "id"
     (root / "id.pub").write_text("ssh-ed25519 AAAA test\n")
     world.store_root.mkdir()
@@ -182,6 +185,8 @@ def _replace_boxes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boxes, "is_current", lambda box, workspace: box.is_current())
     monkeypatch.setattr(boxes, "fence_box", lambda box, workspace, state_file: box.fence())
     monkeypatch.setattr(boxes, "resume_writers", lambda box: log("resume"))
+    monkeypatch.setattr(trial, "try_machine", lambda box, downloads, seconds: box.selftest(downloads))
+    monkeypatch.setattr(trial, "run_hook", lambda box, line, workspace, seconds: box.run_hook(line))
 
 
 def events(instance: Instance) -> list[str]:
@@ -204,6 +209,9 @@ def assert_consistent(instance: Instance) -> None:
     for machine in instance.machines.all():
         intervals = UsageInterval.objects.filter(machine=machine)
         ours = machine.state not in ("adopting", "released") or machine.activated_at is not None
-        open_, rented = intervals.filter(ended_at__isnull=True).count(), ours and machine.contract_id is not None
+        open_, rented = (
+            intervals.filter(ended_at__isnull=True).count(),
+            ours and machine.contract_id is not None,
+        )
         assert intervals.count() == (1 if rented else 0)
         assert open_ == (1 if machine.state in ("launched", "active", "destroying") else 0)
