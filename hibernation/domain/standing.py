@@ -96,7 +96,7 @@ def plan_standing(seen: Sighting, now: datetime) -> tuple[Step, ...]:
 
 def pause_after_start(starts: int) -> timedelta:
     """How long a machine that was started gets until the next attempt."""
-    return START_PAUSE * 2 ** min(starts, 4)
+    return START_PAUSE * (1 << min(starts, 4))
 
 
 def stands_still(seen: Sighting, now: datetime) -> bool:

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
 from hibernation.domain import credit
 from hibernation.domain.credit import Account
@@ -156,23 +157,26 @@ def _tell_price(machine_id: int, price: Decimal, rise: PriceRise | None = None) 
          data={"price_per_hour": f"{price:f}", "agreed": f"{machine.price_per_hour:f}"})  # fmt: skip
 
 
-@transaction.atomic
 def _judge(provider: str) -> None:
     """Where the credit is unknown for long, what was known last still counts."""
-    row = ProviderAccount.objects.select_for_update(no_key=True).get(provider=provider)
-    now, before = db_now(), CreditLevel(row.level)
-    account = account_of(row, now)
+    row, now = ProviderAccount.objects.get(provider=provider), db_now()
+    account, before = account_of(row, now), CreditLevel(row.level)
     if account.credit is None and row.credit is not None:
         return
     level = credit.level_of(account, before)
-    if level is before:
-        return
-    row.level = level
-    row.save(update_fields=["level"])
+    if level is not before:
+        _cross(provider, account, before, level)
+
+
+@transaction.atomic
+def _cross(provider: str, account: Account, before: CreditLevel, level: CreditLevel) -> None:
+    """Whoever writes the new level tells it."""
+    crossed = ProviderAccount.objects.filter(provider=provider, level=before).update(level=level)
     event = _event_for(level, before)
-    if event is not None:
+    if crossed and event is not None:
         reason = f"{credit.in_a_sentence(provider, account)}{_CONSEQUENCE.get(level, '')}"
-        emit(event, reason, instance=None, now=now, data={"provider": provider, "level": level.value})
+        data = {"provider": provider, "level": level.value}
+        emit(event, reason, instance=None, now=db_now(), data=data)
 
 
 _CONSEQUENCE = {
@@ -192,9 +196,8 @@ def _our_burn(provider: str) -> Decimal:
     """USD an hour of what we rent there; of a machine that no list has shown yet, what was agreed."""
     ours = Machine.objects.filter(provider=provider, state__in=_BILLING)
     spends = ours.filter(Q(phase="") | Q(phase__in=SPENDS))
-    told = spends.filter(price_now__isnull=False).aggregate(usd=Sum("price_now"))["usd"]
-    agreed = spends.filter(price_now__isnull=True).aggregate(usd=Sum("price_per_hour"))["usd"]
-    return (told or Decimal(0)) + (agreed or Decimal(0))
+    total = spends.aggregate(usd=Sum(Coalesce("price_now", "price_per_hour")))["usd"]
+    return total or Decimal(0)
 
 
 def _cost_of_saving(provider: str) -> Decimal:

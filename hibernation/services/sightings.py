@@ -37,14 +37,17 @@ def note_list(provider: str, listed: Mapping[str, RentedMachine], taken_at: date
         _see(row, listed[row.contract_id or ""], taken_at)
     Machine.objects.bulk_update(newer, _FIELDS)
     burn = sum((one.price_per_hour for one in listed.values() if one.phase in SPENDS), Decimal(0))
-    ProviderAccount.objects.update_or_create(
-        provider=provider, defaults={"listed_at": taken_at, "list_error": "", "burn_per_hour": burn}
-    )
+    _note(provider, listed_at=taken_at, list_error="", burn_per_hour=burn)
 
 
 def note_no_list(provider: str, why: str) -> None:
     """No complete list could be had. That says nothing about any machine."""
-    ProviderAccount.objects.update_or_create(provider=provider, defaults={"list_error": why})
+    _note(provider, list_error=why)
+
+
+def _note(provider: str, **facts: datetime | str | Decimal) -> None:
+    if not ProviderAccount.objects.filter(provider=provider).update(**facts):
+        ProviderAccount.objects.get_or_create(provider=provider, defaults=facts)
 
 
 def _is_news(row: Machine, taken_at: datetime) -> bool:
