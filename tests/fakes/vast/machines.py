@@ -213,13 +213,13 @@ class LocalMachines:
                 self._relays.remove(relay)
             return
         mbit = contract.traits.get("slow_network", {}).get("mbit", 0.0)
-        self._relays.set_door(hosted.direct, _door(contract, "direct"), mbit)
-        self._relays.set_door(hosted.proxy, _door(contract, "proxy"), mbit)
+        self._relays.set_door(hosted.direct, door_of(contract, "direct"), mbit)
+        self._relays.set_door(hosted.proxy, door_of(contract, "proxy"), mbit)
 
 
 def _wish(contract: Contract) -> tuple[object, ...]:
     """Everything that the machine must follow."""
-    doors = _door(contract, "direct"), _door(contract, "proxy")
+    doors = door_of(contract, "direct"), door_of(contract, "proxy")
     traits = tuple(sorted(contract.traits))
     return (
         contract.is_over,
@@ -231,7 +231,8 @@ def _wish(contract: Contract) -> tuple[object, ...]:
     )
 
 
-def _door(contract: Contract, via: str) -> Door:
+def door_of(contract: Contract, via: str) -> Door:
+    """How the port behind this way in behaves."""
     traits = contract.traits
     if (
         contract.is_offline
