@@ -83,7 +83,7 @@ def receive(
 def _can_be_stopped(operation: OperationFacts | None) -> bool:
     return (
         operation is not None
-        and operation.kind is not OperationKind.WAKE
+        and operation.kind in (OperationKind.HIBERNATE, OperationKind.SNAPSHOT)
         and not operation.forced
         and not operation.cancel_reason
         and operation.point_of_no_return_at is None

@@ -18,6 +18,7 @@ from hibernation.domain.states import (
     OperationState,
     SnapshotState,
 )
+from tests.simulator.adoptions import no_adoption_lasts, what_is_not_ours_is_left_alone
 from tests.simulator.box import Box
 from tests.simulator.rows import Machine, OperationRow, SnapshotRow
 from tests.simulator.transitions import BILLING, OUR_PREFIX
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 S, M = InstanceStatus, MachineState
 Check = Callable[["Simulation"], str | None]
-HOLDING = (M.INTENDED, M.LAUNCHED, M.ACTIVE)
+HOLDING = (M.INTENDED, M.LAUNCHED, M.ACTIVE, M.ADOPTING)
 UP = (S.RUNNING, S.IDLE)
 GAP = timedelta(seconds=25)
 SHORTEST_BETWEEN_SAVES = timedelta(seconds=60)
@@ -48,6 +49,7 @@ TERMINAL_EVENTS = {
         EventType.FAILED,
         EventType.OPERATION_CANCELLED,
     ),
+    OperationKind.ADOPT: (EventType.ADOPTED, EventType.FAILED, EventType.OPERATION_CANCELLED),
     OperationKind.SNAPSHOT: (
         EventType.SNAPSHOT_VERIFIED,
         EventType.SNAPSHOT_ABANDONED,
@@ -176,10 +178,7 @@ def i11_reconcile_touches_no_machine_in_use(sim: Simulation) -> str | None:
         since = sim.witness.unlisted_since.get(contract)
         if since is None or sim.witness.listed_at - since < MISSING_GRACE:
             return f"machine {machine_id} was declared lost although lists had it lately"
-    for box in sim.witness.ended:
-        if not box.label.startswith(OUR_PREFIX):
-            return f"{box.contract} is a stranger's and was destroyed"
-    return None
+    return what_is_not_ours_is_left_alone(sim)
 
 
 def i12_the_event_log_replays_to_the_present(sim: Simulation) -> str | None:
@@ -310,10 +309,10 @@ def one_operation_runs_and_one_waits(sim: Simulation) -> str | None:
 
 
 def i3_nothing_of_ours_bills_unnoticed(sim: Simulation) -> str | None:
-    """In the end every living machine with our label is the one its instance runs on."""
+    """In the end every living machine that we have to pay is the one its instance runs on."""
     held = {row.contract_id for row in sim.db.machines.values() if row.state is M.ACTIVE}
     for box in sim.world.provider.boxes.values():
-        if box.alive and box.label.startswith(OUR_PREFIX) and box.contract not in held:
+        if box.alive and box.contract not in sim.witness.strangers | held:
             return f"{box.contract} ({box.label}) still bills"
     return None
 
@@ -350,13 +349,6 @@ def nobody_stays_paused(sim: Simulation) -> str | None:
     for box in sim.world.provider.boxes.values():
         if box.alive and box.paused and not _doomed(sim, box):
             return f"{box.contract} has paused writers and no operation to let them go"
-    return None
-
-
-def strangers_live(sim: Simulation) -> str | None:
-    for box in sim.world.provider.boxes.values():
-        if box.destroyed and not box.label.startswith(OUR_PREFIX):
-            return f"{box.contract} was not ours"
     return None
 
 
@@ -404,5 +396,5 @@ IN_THE_END: tuple[Check, ...] = (
     i6_running_means_a_living_machine,
     i15_every_accepted_command_has_ended,
     nobody_stays_paused,
-    strangers_live,
+    no_adoption_lasts,
 )

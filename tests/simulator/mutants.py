@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from hibernation.domain import (
+    adopt,
     heartbeats,
     hibernate,
     idle,
@@ -19,6 +20,7 @@ from hibernation.domain import (
     reconcile,
     saving,
     snapshot,
+    states,
     wake,
 )
 from hibernation.domain.effects import Launch, Ok, Reply, Verify, VerifySeen
@@ -264,6 +266,28 @@ def takes_a_failed_list_for_an_empty_one() -> list[Change]:
         return real(facts, reply)
 
     return [step(H, "confirm", conclude=conclude)]
+
+
+@mutant("i11")
+def ends_what_could_not_be_adopted() -> list[Change]:
+    real = adopt.give_up
+
+    def give_up(*args: Any, **more: Any) -> Finish:
+        ended = real(*args, **more)
+        return replace(ended, changes=(SetMachine(MachineState.DESTROYING), *ended.changes[1:]))
+
+    return [(adopt, "give_up", give_up), _may_be_ended(MachineState.ADOPTING)]
+
+
+@mutant("i11")
+def ends_what_was_released() -> list[Change]:
+    unexpected = reconcile._UNEXPECTED | {MachineState.RELEASED}
+    return [(reconcile, "_UNEXPECTED", unexpected), _may_be_ended(MachineState.RELEASED)]
+
+
+def _may_be_ended(state: MachineState) -> Change:
+    arrows = states.MACHINE_ARROWS
+    return states, "MACHINE_ARROWS", {**arrows, state: arrows[state] | {MachineState.DESTROYING}}
 
 
 @mutant("i8")

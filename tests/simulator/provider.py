@@ -109,6 +109,15 @@ class SimProvider:
         if not self.boxes[contract].alive:
             raise NotFound
 
+    def set_label(self, contract: str, label: str) -> None:
+        if self._faults.hit("label_refused"):
+            raise ProviderUnavailable
+        if not self.boxes[contract].alive:
+            raise NotFound
+        self.boxes[contract].label = label
+        if self._faults.hit("label_answer_lost"):
+            raise ProviderUnavailable
+
     def listing(self) -> Listing:
         if self._faults.hit("list_error"):
             raise ProviderUnavailable

@@ -9,9 +9,9 @@ from hibernation.domain import heartbeats, idle, lifecycle
 from hibernation.domain.heartbeats import Beat
 from hibernation.domain.occasions import Attempt, Wish, next_snapshot
 from hibernation.domain.states import (
+    LIVE_MACHINE_STATES,
     EventType,
     InstanceStatus,
-    MachineState,
     OperationKind,
     OperationState,
     SnapshotPurpose,
@@ -50,6 +50,8 @@ class Requests:
         running = self.db.running(instance_id)
         if running is None:
             return self._ask_idle(instance_id, kind, forced)
+        if running.kind is OperationKind.ADOPT:
+            return None
         if kind is OperationKind.SNAPSHOT or running.kind is OperationKind.SNAPSHOT:
             return self._ask_beside_snapshot(instance_id, kind, running)
         turning_back = running.step == "release" or running.cancel_reason != ""
@@ -60,6 +62,11 @@ class Requests:
         if kind is OperationKind.WAKE and running.point_of_no_return_at is None:
             running.cancel_reason = running.cancel_reason or "superseded"
         return self._queue(instance_id, kind, forced)
+
+    def adopt(self, instance_id: int, machine_id: int) -> None:
+        operation = self._new(instance_id, OperationKind.ADOPT, forced=False)
+        operation.machine_id = machine_id
+        self._start(operation)
 
     def _ask_beside_snapshot(
         self, instance_id: int, kind: OperationKind, running: OperationRow
@@ -216,7 +223,7 @@ class Requests:
             return "foreign token"
         if sent.beat.spooled:
             return "spooled"
-        if machine.state not in (MachineState.INTENDED, MachineState.LAUNCHED, MachineState.ACTIVE):
+        if machine.state not in LIVE_MACHINE_STATES:
             return "ended rental"
         if sent.beat.seq <= heard.get(machine.id, 0):
             return "old sequence"
@@ -231,7 +238,8 @@ class Requests:
     def _note_busy(self, sent: SentBeat, instance: InstanceRow) -> None:
         running = self.db.running(instance.id)
         busy = any(u is not None and u > instance.policy.gpu_usage_threshold for u in sent.utilizations)
-        unforced = running is not None and running.kind is not OperationKind.WAKE and not running.forced
+        gives_way = (OperationKind.HIBERNATE, OperationKind.SNAPSHOT)
+        unforced = running is not None and running.kind in gives_way and not running.forced
         if busy and running is not None and unforced and running.point_of_no_return_at is None:
             self.witness.must_stop.add(running.id)
 
@@ -259,7 +267,11 @@ class Requests:
             self.writer.emit(result.event, result.judgement.why, instance.id, None, status)
 
     def _ask_idle(self, instance_id: int, kind: OperationKind, forced: bool) -> OperationRow | None:
-        if self.db.instances[instance_id].status not in MAY_START[kind]:
+        instance = self.db.instances[instance_id]
+        back = (
+            kind is OperationKind.WAKE and instance.status is S.RELEASED and instance.snapshot_id is not None
+        )
+        if instance.status not in MAY_START[kind] and not back:
             return None
         operation = self._new(instance_id, kind, forced)
         self._start(operation)
@@ -285,6 +297,8 @@ class Requests:
             operation.machine_id = instance.machine_id
             status = self.writer.set_status(instance, S.HIBERNATING)
             event = EventType.HIBERNATE_STARTED
+        elif operation.kind is OperationKind.ADOPT:
+            status, event = ("", ""), EventType.ADOPTION_STARTED
         else:
             self._forsake(instance)
             operation.snapshot_id, instance.machine_id = instance.snapshot_id, None

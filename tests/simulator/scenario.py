@@ -49,11 +49,13 @@ ACTIONS = (
     ("command", 2.6),
     ("harm", 0.5),
     ("foreign", 0.15),
+    ("adopt", 0.3),
+    ("release", 0.02),
     ("flush", 0.15),
     ("suspend", 0.08),
     ("config", 0.1),
 )
 NAMES, WEIGHTS = [name for name, _ in ACTIONS], [weight for _, weight in ACTIONS]
-STEPS = 3000
+STEPS = 4500
 """Steps with faults in one simulation: a quarter of an hour of its time, and then the quiet phase."""
 QUIET_ROUND, QUIET_AT_LEAST, QUIET_AT_MOST = 2.0, 240.0, 5400.0

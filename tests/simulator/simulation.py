@@ -14,6 +14,7 @@ from hibernation.domain.states import (
     MachineState,
     OperationKind,
 )
+from tests.simulator.adoptions import Adoptions
 from tests.simulator.edge import BEAT_SECONDS, Edge
 from tests.simulator.executor import Executor, Message
 from tests.simulator.invariants import ALWAYS, IN_THE_END, TERMINAL_EVENTS, UP
@@ -68,6 +69,7 @@ class Simulation:
         self.clock, self.witness = self.world.clock, self.world.witness
         self.writer = Writer(self.db, self.clock, self.witness)
         self.requests = Requests(self.writer)
+        self.adoptions = Adoptions(self.requests, self.world)
         self.edge = Edge(self.db, self.world.provider, self.world.store, self.world.faults, self.witness)
         self.executor = Executor(self.writer, self.edge, self.requests, LIMITS)
         self.reconciler = Reconciler(self.writer, self.edge, self.world.provider)
@@ -219,7 +221,7 @@ class Simulation:
 
     def command(self) -> None:
         """Somebody orders what fits the state, mostly; sometimes the opposite, or a cancellation."""
-        instance_id, mood = self.rng.randint(1, INSTANCES), self.rng.random()
+        instance_id, mood = self.rng.choice(tuple(self.db.instances)), self.rng.random()
         running = self.db.running(instance_id)
         if running is not None and mood < 0.12:
             self.requests.cancel(running)
@@ -237,6 +239,14 @@ class Simulation:
 
     def foreign(self) -> None:
         self.world.foreign_machine()
+
+    def adopt(self) -> None:
+        instance = self.adoptions.begin()
+        if instance is not None:
+            self.replayed[instance.id] = instance.status.value
+
+    def release(self) -> None:
+        self.adoptions.release()
 
     def flush(self) -> None:
         self.executor.broker.clear()

@@ -43,6 +43,7 @@ def test_workers_die_and_work_is_done_all_the_same() -> None:
     events = {event.type.value for simulation in simulations for event in simulation.db.events}
     assert crashes > 50
     assert {"hibernated", "woke", "restored", "deleted", "machine_lost", "orphan_found"} <= events
+    assert {"adopted", "released"} <= events
     assert {"hibernate_vetoed", "activity_resumed", "machine_rejected", "operation_queued"} <= events
 
 

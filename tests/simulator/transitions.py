@@ -159,6 +159,7 @@ class Writer:
         if state is MachineState.ACTIVE:
             self.db.instances[operation.instance_id].machine_id = machine.id
             self.witness.woke.append(operation.id)
+            self.witness.strangers.discard(machine.contract_id or "")
         if state is MachineState.DESTROYED:
             self.db.instances[operation.instance_id].machine_id = None
 

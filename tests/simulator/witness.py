@@ -49,7 +49,10 @@ class HeardBeat:
 
 @dataclass(slots=True)
 class Witness:
-    """Lists are cleared after every boundary, the other fields last as long as the simulation."""
+    """Lists are cleared after every boundary, the other fields last as long as the simulation.
+
+    ``strangers``: machines that are not ours, not yet, or not any more.
+    """
 
     ended: list[Box] = field(default_factory=list)
     passed: list[int] = field(default_factory=list)
@@ -69,6 +72,7 @@ class Witness:
     unlisted_since: dict[str, datetime] = field(default_factory=dict)
     orphaned_labels: list[str] = field(default_factory=list)
     forsaken: set[str] = field(default_factory=set)
+    strangers: set[str] = field(default_factory=set)
     woke_at: dict[int, datetime] = field(default_factory=dict)
     saved_last: dict[int, datetime] = field(default_factory=dict)
     due_since: dict[int, datetime] = field(default_factory=dict)

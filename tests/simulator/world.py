@@ -126,7 +126,12 @@ class World:
         """A machine of somebody else on the same account, or of ours that no row explains."""
         ours = self.rng.random() < 0.5
         label = f"{OUR_PREFIX}stray-{len(self.provider.boxes)}" if ours else "somebody-else"
-        self.provider.rent(label, "host-x")
+        box = self.provider.rent(label, "host-x")
+        if not ours:
+            # His work is his own: no copy of it exists.
+            self._versions += 1
+            box.version = self._versions
+            self.witness.strangers.add(box.contract)
 
     def calm(self) -> None:
         """From now on nothing fails any more; what has begun runs its course."""

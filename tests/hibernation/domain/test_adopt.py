@@ -19,6 +19,8 @@ from hibernation.domain.errors import (
     RateLimited,
 )
 from hibernation.domain.facts import Facts
+from hibernation.domain.heartbeats import Beat, receive
+from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.lifecycle import conclude, plan
 from hibernation.domain.outcomes import Finish, Go, Perform, SetMachine, SetStatus, Wait
 from hibernation.domain.states import EventType, InstanceStatus, MachineState, OperationKind
@@ -164,3 +166,16 @@ def test_the_time_allowed_is_less_than_the_deadline() -> None:
     limits = facts.limits
     steps = (limits.attach, limits.reach, limits.install, limits.first_beat, limits.label)
     assert sum(steps, timedelta()) < timedelta(minutes=45)
+
+
+def test_a_machine_that_works_is_adopted_all_the_same() -> None:
+    facts = adopting("confirm")
+    heard = receive(
+        Beat(1, (97.0,)),
+        status=InstanceStatus.PROVISIONING,
+        policy=Policy(),
+        state=IdleState(),
+        operation=facts.operation,
+        now=NOON,
+    )
+    assert (heard.stop_operation, heard.status) == (False, InstanceStatus.PROVISIONING)
