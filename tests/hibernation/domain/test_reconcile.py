@@ -185,3 +185,22 @@ def test_a_lost_machine_leaves_a_proven_copy_or_a_failure(
 ) -> None:
     found = status_after_loss(InstanceStatus(status), has_proven_copy=has_proven_copy)
     assert found.value == after
+
+
+def test_a_second_machine_under_the_label_of_a_launch_is_an_orphan() -> None:
+    here = {"c1": "dumont-a", "c2": "dumont-a"}
+    assert planned(row(M.ACTIVE), listed=here) == [ReportOrphan("c2", "dumont-a")]
+
+
+@pytest.mark.parametrize("state", [M.INTENDED, M.VOID])
+def test_while_a_launch_may_still_find_its_machine_by_the_label_there_is_no_orphan(
+    state: MachineState,
+) -> None:
+    actions = planned(row(state, contract_id=None), listed={"c1": "dumont-a", "c2": "dumont-a"})
+    assert not any(isinstance(action, ReportOrphan) for action in actions)
+
+
+def test_an_orphan_that_somebody_gave_another_label_is_theirs() -> None:
+    orphan = row(M.ORPHAN, since=NOON - ORPHAN_GRACE)
+    assert planned(orphan, listed=HERE) == [SendAway(1, "c1")]
+    assert planned(orphan, listed={"c1": "training run"}) == []

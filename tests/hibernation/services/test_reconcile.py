@@ -8,11 +8,11 @@ import pytest
 from django.conf import settings
 
 from hibernation.domain.errors import ProviderUnavailable
-from hibernation.domain.states import InstanceStatus, MachineState, OperationState
+from hibernation.domain.states import InstanceStatus, MachineState, OperationState, Phase
 from hibernation.models import Event, Instance, Machine, Operation, UsageInterval
 from hibernation.services.clock import db_now
 from hibernation.services.reconcile import _destroy, reconcile
-from tests.factories import make_machine
+from tests.factories import idle_for, make_machine
 from tests.hibernation.services.world import World, assert_consistent, events
 
 pytestmark = pytest.mark.django_db
@@ -268,3 +268,30 @@ def test_without_a_complete_list_nothing_happens(world: World) -> None:
     assert list(Machine.objects.order_by("pk").values()) == before
     assert world.provider.calls("destroy") == []
     assert machine.state == MachineState.DESTROYING
+
+
+def test_a_launch_that_was_carried_out_twice_leaves_an_orphan_with_a_name_of_its_own(world: World) -> None:
+    instance = world.awake()
+    label = f"{settings.DUMONT_LABEL_PREFIX}{'x' * 200}"
+    instance.machines.update(label=label[:128])
+    world.provider.rent(label[:128], contract="666")
+    world.provider.rent(label, contract="667")
+    reconcile()
+    orphans = Machine.objects.filter(state=MachineState.ORPHAN)
+    assert set(orphans.values_list("contract_id", flat=True)) == {"666", "667"}
+    assert all(orphan.label.endswith(f"#{orphan.contract_id}") for orphan in orphans)
+
+
+def test_a_machine_that_its_host_stopped_under_the_fence_ends_hibernated(world: World) -> None:
+    instance = world.awake(**idle_for(4))
+    operation = world.run(world.hibernate(instance, forced=False), until="destroy")
+    world.box(instance).unreachable = True
+    for contract in world.provider.machines:
+        world.provider.show(contract, phase=Phase.STOPPED)
+    for _ in range(3):
+        reconcile()
+        world.pass_time(31)
+    world.run(operation)
+    instance.refresh_from_db()
+    assert (operation.state, instance.status) == (OperationState.SUCCEEDED, InstanceStatus.HIBERNATED)
+    assert_consistent(instance)
