@@ -13,6 +13,7 @@ from hibernation.domain.errors import DumontError
 
 from .errors import DemoFailed
 from .host import INSTANCE, Host, reserved
+from .markets import market_named
 from .options import Options, parse
 from .play import Play
 from .report import Report
@@ -47,7 +48,8 @@ def _demo(options: Options, story: Story, report: Report) -> int:
     story.say(f"Dumont's demo in {options.state}")
     password = secrets.token_urlsafe(12) if options.serve else None
     try:
-        with Host(options.state, options.idle_seconds, password) as host:
+        market = market_named(options.provider, options.state)
+        with Host(options.state, market, options.idle_seconds, password) as host:
             play = Play(options, host, story, report)
             _play(play, report, story, options.state)
             _tell_end(options, story, report, host.workspace(play.contract) if play.contract else None)

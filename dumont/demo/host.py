@@ -7,20 +7,19 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from dumont.embedded.environment import PROJECT
 from dumont.embedded.folders import exclusive, private_folder
 from dumont.embedded.processes import Program
 from dumont.embedded.programs import Surroundings, Table, project_table, python_env
 from dumont.embedded.stack import Stack
-from hibernation.providers.local import LocalProvider, billing_now, read_ledger
+from hibernation.providers.local import LocalProvider
 from hibernation.providers.local.fake_gpu import read_gpus, write_gpus
 from hibernation.providers.local.files import remove_tree
 
 from .client import Client
+from .markets import Market, Rental
 from .options import MARK
 from .prepare import PASSWORD
 
@@ -59,13 +58,14 @@ def reserved(state: Path) -> Iterator[None]:
 class Host:
     """``with`` it: leaving ends the stack and every machine, whatever happened. Folders of machines stay."""
 
-    def __init__(self, state: Path, idle_seconds: float, password: str | None = None) -> None:
+    def __init__(self, state: Path, market: Market, idle_seconds: float, password: str | None = None) -> None:
         self.state = state
+        self.market = market
         self._idle_seconds = idle_seconds
         self._password = password
         self._token_file = state / "token"
         self._provider = LocalProvider(state)
-        self.stack = Stack(state, env=_HASTE, table=self._table)
+        self.stack = Stack(state, env={**_HASTE, **market.env}, table=self._table)
 
     def __enter__(self) -> Host:
         return self
@@ -86,10 +86,10 @@ class Host:
         return Session(Client(self.stack.base_url, token), token)
 
     def workspace(self, contract_id: str) -> Path:
-        return self._provider.machine_folder(contract_id) / "workspace"
+        return self._provider.machine_folder(self.market.local_id(contract_id)) / "workspace"
 
     def gpu_file(self, contract_id: str) -> Path:
-        return self._provider.gpu_file(contract_id)
+        return self._provider.gpu_file(self.market.local_id(contract_id))
 
     def use_gpu(self, contract_id: str, per_cent: int) -> None:
         """From the next reading on the machine's GPUs are that busy."""
@@ -99,24 +99,23 @@ class Host:
 
     def is_billing(self, contract_id: str) -> bool:
         """By the provider's own books."""
-        return contract_id in billing_now(self.state)
+        return self.market.is_billing(contract_id)
 
-    def rental(self, contract_id: str) -> dict[str, Any]:
-        """Of an ended rental, by the provider's books: ``seconds``, ``price_per_hour`` and ``cost`` in USD."""
-        lines = [line for line in read_ledger(self.state) if line["contract"] == contract_id]
-        began = next(line for line in lines if line["event"] == "launched")
-        ended = next(line for line in lines if line["event"] == "destroyed")
-        seconds = (datetime.fromisoformat(ended["at"]) - datetime.fromisoformat(began["at"])).total_seconds()
-        price = float(began["price"])
-        return {"seconds": round(seconds, 3), "price_per_hour": price, "cost": price * seconds / 3600}
+    def rental(self, contract_id: str) -> Rental:
+        """By the provider's books."""
+        return self.market.rental(contract_id)
 
     def _table(self, around: Surroundings) -> Table:
-        arguments = ("--instance", INSTANCE, "--idle-seconds", str(self._idle_seconds))
+        wish = ("--instance", INSTANCE, "--idle-seconds", str(self._idle_seconds))
+        order = [part for name, value in self.market.order.items() for part in (f"--{name}", value)]
         command = (
             sys.executable,
             "-m",
             "dumont.demo.prepare",
-            *arguments,
+            *wish,
+            "--provider",
+            self.market.provider,
+            *order,
             "--token-file",
             str(self._token_file),
         )
@@ -125,7 +124,9 @@ class Host:
         table = project_table(around)
         # It migrates, after it has emptied the database.
         return replace(
-            table, setup=(prepare, *(program for program in table.setup if program.name != "migrate"))
+            table,
+            setup=(prepare, *(program for program in table.setup if program.name != "migrate")),
+            early=(*self.market.programs(around), *table.early),
         )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from . import units
 from .background import Background
@@ -16,6 +17,7 @@ from .follow import Follower, Readings
 from .generator import make_workspace
 from .host import INCOMING, INSTANCE, Host, Session
 from .inventory import Inventory, take_inventory
+from .markets import Rental
 from .options import Options
 from .report import SHOWN, Report
 from .story import Story
@@ -118,6 +120,8 @@ class Play:
         machine = self._follower.status()["machine"]
         if machine is None or machine["contract_id"] in ("", None, self._contract):
             return False
+        if not self._host.market.is_up(machine["contract_id"]):
+            return False
         self._contract = machine["contract_id"]
         self._host.use_gpu(self._contract, _BUSY[0])
         names = ("contract_id", "gpu_type", "region", "price_per_hour")
@@ -181,11 +185,11 @@ class Play:
         if self._host.is_billing(self._contract):
             raise DemoFailed(f"Machine {self._contract} still bills, by the provider's books.", "control")
         rental = self._host.rental(self._contract)
-        self._report.machines[-1].update(rental)
+        self._report.machines[-1].update(rental.to_json())
         self._story.good(f"  destroy confirmed: machine {self._contract} is gone, nothing bills")
         self._story.say(
-            f"  it cost ${rental['cost']:.6f} for {rental['seconds']:.1f} s; asleep it saves "
-            f"${rental['price_per_hour']:.2f}/h; {units.size(self._report.bytes_stored)} are stored, encrypted"
+            f"  {_bill(rental)}; asleep it saves ${rental.price_per_hour:.2f}/h; "
+            f"{units.size(self._report.bytes_stored)} are stored, encrypted"
         )
         self._tell_snapshots()
 
@@ -212,6 +216,16 @@ class Play:
         if self._contract == before:
             raise DemoFailed("The wake rented no other machine.", "provision")
         self._story.good(f"  awake on machine {self._contract}, which is not {before}")
+        self._tell_wake(self._report.operations[-1])
+
+    def _tell_wake(self, operation: dict[str, Any]) -> None:
+        """Where the time went, stage by stage, and what the machine has cost so far."""
+        stages, order = operation["result"]["stages"], [step["step"] for step in operation["steps"]]
+        told = ", ".join(f"{name} {stages[name]:.1f} s" for name in dict.fromkeys(order))
+        rental = self._host.rental(self._contract)
+        self._report.machines[-1].update(rental.to_json())
+        self._story.say(f"  stages: {told}")
+        self._story.say(f"  {_bill(rental)} until now")
 
     def _compare(self) -> None:
         restored = Background(lambda: take_inventory(str(self._host.workspace(self._contract))))
@@ -243,6 +257,13 @@ def _until(reached: Callable[[], bool], look: Callable[[], None], what: str, tim
             raise DemoFailed(f"{what} did not come within {timeout:.0f} s.", "web", "beat", "control")
         look()
         time.sleep(_PAUSE)
+
+
+def _bill(rental: Rental) -> str:
+    parts = ", ".join(f"{kind} ${usd:.6f}" for kind, usd in rental.parts.items())
+    return f"it cost ${rental.cost:.6f} for {rental.seconds:.1f} s of the market's time" + (
+        f" ({parts})" if parts else ""
+    )
 
 
 def _stored(store: Path) -> int:

@@ -30,7 +30,8 @@ def main() -> None:
     call_command(
         "register_instance",
         options.instance,
-        provider="local",
+        provider=options.provider,
+        image=options.image,
         gpu_type="RTX 3090",
         region="EU",
         idle_minutes=options.idle_seconds / 60,
@@ -44,6 +45,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--instance", required=True)
     parser.add_argument("--idle-seconds", type=float, required=True)
+    parser.add_argument("--provider", required=True)
+    parser.add_argument("--image", default="")
     parser.add_argument("--token-file", type=Path, required=True)
     return parser.parse_args()
 

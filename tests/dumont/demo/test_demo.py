@@ -58,6 +58,25 @@ def test_a_workspace_comes_back_identical_and_nothing_is_left_running(tmp_path: 
     assert compare(before, take_inventory(str(workspace))) == []
 
 
+@pytest.mark.chaos
+def test_an_rtx_3090_in_the_eu_is_found_rented_reached_and_woken_on_vast(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with start(state, "--provider", "vast-fake") as demo:
+        story, _ = demo.communicate(timeout=150)
+    assert demo.returncode == 0, story
+    assert list(belonging_to(state)) == []
+    report = json.loads((state / "report.json").read_text())
+    assert report["result"] == "identical"
+    assert [(machine["gpu_type"], machine["region"]) for machine in report["machines"]] == [
+        ("RTX 3090", "EU")
+    ] * 2
+    assert all(machine["cost_by_kind"]["gpu"] > 0 for machine in report["machines"])
+    wake = report["operations"][-1]
+    stages = [step["step"] for step in wake["steps"]]
+    assert stages == ["choose", "launch", "loading", "reach", "install", "test", "thaw", "confirm"]
+    assert "stages: choose" in story
+
+
 def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with start(state) as demo:

@@ -50,6 +50,11 @@ def test_a_workspace_that_is_no_folder_is_refused(tmp_path: Path, capsys: pytest
     assert "is not a folder" in refused(capsys, *arguments)
 
 
+def test_an_unknown_market_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "vast-fake" in refused(capsys, "--provider", "elsewhere")
+    assert parse([]).provider == "local"
+
+
 @pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan", "1e9"])
 def test_a_senseless_pause_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--idle-seconds" in refused(capsys, "--idle-seconds", seconds)
