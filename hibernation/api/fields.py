@@ -71,9 +71,9 @@ class LinesField(serializers.ListField):
     def to_internal_value(self, data: Any) -> Any:
         lines = super().to_internal_value(data)
         if any(not isinstance(line, str) for line in data):
-            raise serializers.ValidationError("Every rule is a text.")
+            raise serializers.ValidationError("Every line is a text.")
         if any(line.splitlines() not in ([], [line]) for line in lines):
-            raise serializers.ValidationError("Every rule is one line.")
+            raise serializers.ValidationError("Every line is one line.")
         return "\n".join(lines)
 
     def to_representation(self, value: Any) -> Any:

@@ -61,9 +61,7 @@ class ConfigSerializer(KnownFieldsSerializer):
         help_text="all variables that machines get; kept sealed, and never shown",
     )
     env_names = serializers.ListField(read_only=True, child=serializers.CharField())
-    onstart = LinesField(
-        required=False, max_length=LONGEST_ONSTART, help_text="shell lines, run at every start of a machine"
-    )
+    onstart = LinesField(required=False, help_text="shell lines, run at every start of a machine")
     post_wake_hook = serializers.CharField(
         required=False,
         allow_blank=True,
@@ -96,6 +94,11 @@ class ConfigSerializer(KnownFieldsSerializer):
             check_rules(text)
         except InvalidRequest as error:
             raise serializers.ValidationError(error.message) from None
+        return text
+
+    def validate_onstart(self, text: str) -> str:
+        if len(text) > LONGEST_ONSTART:
+            raise serializers.ValidationError(f"At most {LONGEST_ONSTART} characters.")
         return text
 
     def validate_env(self, env: dict[str, str]) -> dict[str, str]:

@@ -94,7 +94,7 @@ def _number(answer: dict[str, Any], name: str) -> float | None:
 
 
 def _text(answer: dict[str, Any], name: str) -> str:
-    value = answer.get(name) or ""
+    value = "" if answer.get(name) is None else answer[name]
     if not isinstance(value, str):
         raise _nonsense(name)
     return value[:_MAX_TEXT]

@@ -15,6 +15,7 @@ from django.test import Client
 from hibernation.domain.states import InstanceStatus
 from hibernation.models import ApiToken, Event, Instance, Operation, ProviderAccount
 from hibernation.services.clock import db_now
+from hibernation.services.orders import environment_of
 from hibernation.services.reconcile import reconcile
 from hibernation.services.tokens import create_api_token
 from tests.factories import idle_for, make_hibernated, make_instance, make_machine
@@ -23,6 +24,12 @@ from tests.hibernation.services.world import World, assert_consistent
 pytestmark = pytest.mark.django_db
 
 CONFIG = {
+    "image": "",
+    "disk_gb": 10,
+    "ports": [],
+    "env_names": [],
+    "onstart": [],
+    "post_wake_hook": "",
     "allow_equivalent_gpus": True,
     "min_cuda": 0.0,
     "min_reliability": 0.9,
@@ -198,6 +205,8 @@ def test_config_has_the_guides_shape(api: Client) -> None:
         {"snapshot_interval_minutes": None, "transfer_limit_mbit": None},
         {"ignore_rules": ["*.tmp", "", "  !kept.tmp", "# a remark"], "leave_out_model_cache": True},
         {"keep_last": 1, "keep_daily": 0},
+        {"image": "img:1", "disk_gb": 50, "ports": [8080, 6006]},
+        {"onstart": ["echo hi", "nvidia-smi"], "post_wake_hook": "make serve"},
         {"allow_equivalent_gpus": False, "min_cuda": 12.4, "min_reliability": 0, "min_download_mbps": 200},
         {},
     ],
@@ -341,6 +350,7 @@ def test_wake_and_wait_gives_the_guides_answer(api: Client, prompt: World) -> No
     assert reply.status_code == 200
     answer = reply.json()
     assert answer.pop("time_taken") >= 0
+    assert {"choose", "launch", "loading", "reach", "test", "install", "thaw"} <= set(answer.pop("stages"))
     assert answer == {
         "success": True,
         "instance_id": instance.pk,
@@ -536,3 +546,38 @@ def test_a_stopped_machine_and_a_short_account_refuse_in_a_sentence(api: Client,
 def test_operations_are_listed_newest_first(api: Client, world: World) -> None:
     first, second = world.hibernate(world.awake()), world.hibernate(world.awake())
     assert [row["id"] for row in api.get("/api/operations").json()["results"]] == [second.pk, first.pk]
+
+
+def test_variables_are_set_and_only_their_names_are_shown(api: Client) -> None:
+    instance = make_instance()
+    url = f"/api/instances/{instance.pk}/config"
+    reply = api.put(url, {"env": {"HF_TOKEN": "s3cret", "A": ""}}, content_type="application/json")
+    assert reply.status_code == 200, reply.json()
+    assert reply.json()["env_names"] == ["A", "HF_TOKEN"]
+    assert "s3cret" not in reply.content.decode() + api.get(url).content.decode()
+    instance.refresh_from_db()
+    assert environment_of(instance) == {"HF_TOKEN": "s3cret", "A": ""}
+    assert api.put(url, {"env": {}}, content_type="application/json").json()["env_names"] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"env": {"A": "x" * 257}},
+        {"env": {"1A": "x"}},
+        {"env": {"DUMONT_INSTANCE_ID": "x"}},
+        {"env": {f"A{n}": "x" * 250 for n in range(140)}},
+        {"env": ["A=b"]},
+        {"ports": list(range(1, 66))},
+        {"ports": [80, 80]},
+        {"ports": [0]},
+        {"onstart": ["x" * 3001]},
+        {"post_wake_hook": "x" * 1001},
+        {"image": "x" * 1025},
+        {"disk_gb": 0},
+    ],
+)
+def test_what_no_provider_would_take_is_refused(api: Client, change: dict[str, Any]) -> None:
+    instance = make_instance()
+    url = f"/api/instances/{instance.pk}/config"
+    assert api.put(url, change, content_type="application/json").status_code == 400

@@ -91,6 +91,11 @@ def _driver_version(_gpus: list[FakeGpu], version: Any, length: Any) -> int:
     return _say("550.54.15", version, length)
 
 
+def _cuda_version(_gpus: list[FakeGpu], version: Any) -> int:
+    _target(version).value = 12040
+    return 0
+
+
 def _name(gpus: list[FakeGpu], handle: Any, name: Any, length: Any) -> int:
     return _say(_of(gpus, handle).name, name, length)
 
@@ -133,6 +138,7 @@ _SYMBOLS: dict[str, Callable[..., int]] = {
     "nvmlInitWithFlags": _nothing,
     "nvmlShutdown": _nothing,
     "nvmlSystemGetDriverVersion": _driver_version,
+    "nvmlSystemGetCudaDriverVersion_v2": _cuda_version,
     "nvmlDeviceGetCount_v2": _count,
     "nvmlDeviceGetHandleByIndex_v2": _handle_by_index,
     "nvmlDeviceGetName": _name,

@@ -131,6 +131,11 @@ static int say(const char *text, char *buffer, unsigned length) {
 int nvmlSystemGetDriverVersion(char *version, unsigned length) { return say("550.54.15", version, length); }
 int nvmlSystemGetNVMLVersion(char *version, unsigned length) { return say("12.550.54.15", version, length); }
 
+int nvmlSystemGetCudaDriverVersion_v2(int *version) {
+    *version = 12040;
+    return OK;
+}
+
 int nvmlDeviceGetCount_v2(unsigned *count) {
     gpu_t gpus[MAX_GPUS];
     return read_gpus(gpus, count);
