@@ -57,9 +57,9 @@ class RentedMachine:
 
     ``reason`` is the provider's own words. ``ssh`` is empty while the provider does not know it, the best address
     first. ``host_key`` is the OpenSSH public host key if the provider tells it. ``host`` and ``operator`` as in
-    ``Offer``. ``is_our_fault``: it failed for its image or its order, not for the host. ``needs_start``: it loads, but its
-    start got lost on the way and is to be sent once more. ``ends_at``: the rental ends
-    then, whatever we want. ``upload_usd_gb``: what sending costs.
+    ``Offer``. ``is_our_fault``: it failed for its image or its order, not for the host. ``needs_start``: it loads, but
+    its start got lost on the way and is to be sent once more. ``ends_at``: the rental ends then, whatever we want.
+    ``upload_usd_gb``: what sending costs. ``env``, ``ports``, ``onstart``: of its order, as far as the provider tells.
     """
 
     provider: str
@@ -84,6 +84,9 @@ class RentedMachine:
     started_at: datetime | None = None
     ends_at: datetime | None = None
     upload_usd_gb: Decimal = Decimal(0)
+    env: dict[str, str] = field(default_factory=dict, compare=False, hash=False, repr=False)
+    ports: tuple[int, ...] = ()
+    onstart: str = field(default="", repr=False)
     raw: dict[str, Any] = field(default_factory=dict, compare=False, hash=False, repr=False)
 
 

@@ -24,6 +24,13 @@ from hibernation.providers.registry import get_provider
 from hibernation.services.clock import db_now
 from hibernation.services.heartbeats import Forbidden
 from hibernation.services.instances import check_provider, register_instance
+from hibernation.services.orders import (
+    ENVIRONMENT_FIELDS,
+    LONGEST_ONSTART,
+    MOST_PORTS,
+    check_environment,
+    set_environment,
+)
 from hibernation.services.requests import lock_instance, repeated_order
 from hibernation.services.starting import new_operation, running_operation, start
 from hibernation.services.tokens import create_enrolment, find_enrolment
@@ -163,15 +170,41 @@ def _instance_for(rented: RentedMachine, *, actor: str, name: str) -> Instance:
     instance_id = last.instance_id if last is not None and last.instance_id else None
     instance_id = instance_id or f"{rented.provider}_{rented.contract_id}"
     if not Instance.objects.filter(pk=instance_id).exists():
-        return register_instance(
-            instance_id, provider=rented.provider, actor=actor, name=name, **_facts(rented)
-        )
+        return _new_instance(rented, instance_id, actor=actor, name=name)
     instance, now = lock_instance(instance_id), db_now()
     if instance.status != InstanceStatus.RELEASED or running_operation(instance) is not None:
         raise UnderCare(f"There is an instance {instance_id} already; it is {instance.status}.")
     arrow = set_status(instance, InstanceStatus.PROVISIONING, now)
     emit(EventType.REGISTERED, "looked after again", instance=instance, now=now, actor=actor, status=arrow)
     return instance
+
+
+def _new_instance(rented: RentedMachine, instance_id: str, *, actor: str, name: str) -> Instance:
+    """With what the rental was ordered with, for the machines after it. Values of variables are sealed, never told."""
+    instance = register_instance(
+        instance_id, provider=rented.provider, actor=actor, name=name, **_facts(rented)
+    )
+    env = {name: value for name, value in rented.env.items() if _fits(name, value)}
+    left_out = sorted(rented.env.keys() - env.keys())
+    instance.ports = list(rented.ports[:MOST_PORTS])
+    if len(rented.onstart) <= LONGEST_ONSTART:
+        instance.onstart = rented.onstart
+    else:
+        left_out.append("onstart")
+    set_environment(instance, env)
+    instance.save(update_fields=["ports", "onstart", *ENVIRONMENT_FIELDS])
+    told = {"env": instance.env_names, "ports": instance.ports, "left_out": left_out}
+    emit(EventType.CONFIG_CHANGED, "its machines will be ordered like this one",
+         instance=instance, now=db_now(), actor=actor, data=told)  # fmt: skip
+    return instance
+
+
+def _fits(name: str, value: str) -> bool:
+    try:
+        check_environment({name: value})
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _facts(rented: RentedMachine) -> dict[str, Any]:

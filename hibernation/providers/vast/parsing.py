@@ -30,6 +30,8 @@ _MB_IN_GB = 1000
 _SECONDS_IN_HOUR = 3600
 _COUNTRY = re.compile(r"(?:^|[,\s])([A-Z]{2})\s*$")
 # They open the machine, or somebody's notebook, and nobody of us needs them.
+_PORT_OPTION = re.compile(r"-p\s*\d{1,5}:(\d{1,5})(?:/tcp)?")
+_SSH_PORT = 22
 _DROPPED = frozenset({"jupyter_token", "instance_api_key"})
 
 
@@ -90,6 +92,9 @@ def machine_of(row: Row) -> RentedMachine:
         disk_gb=whole_of(row, "disk_space"),
         image=text_of(row, "image_uuid"),
         ssh=addresses(row),
+        env={name: value for name, value in ordered_env(row).items() if not name.startswith("-")},
+        ports=ordered_ports(row),
+        onstart=text_of(row, "onstart"),
         started_at=_moment(row, "start_date"),
         ends_at=_moment(row, "end_date"),
         upload_usd_gb=money_of(row, "inet_up_cost") or Decimal(0),
@@ -125,6 +130,23 @@ def addresses(row: Row) -> tuple[SshAddress, ...]:
         # With a notebook the proxy has one port for it, and the next for SSH.
         found.append(SshAddress(host, port + ("jupyter" in text_of(row, "image_runtype")), via="proxy"))
     return tuple(found)
+
+
+def ordered_env(row: Row) -> dict[str, str]:
+    """What was ordered besides the image: variables, and options of docker, which begin with ``-``."""
+    told = row.get("extra_env")
+    pairs = list(told.items()) if isinstance(told, dict) else told if isinstance(told, list) else []
+    return {
+        one[0]: str(one[1])
+        for one in pairs
+        if isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[0], str)
+    }
+
+
+def ordered_ports(row: Row) -> tuple[int, ...]:
+    """TCP ports inside the container, but the one of SSH."""
+    found = {int(match[1]) for name in ordered_env(row) if (match := _PORT_OPTION.fullmatch(name))}
+    return tuple(sorted(port for port in found if 0 < port < 65_536 and port != _SSH_PORT))
 
 
 def country_of(row: Row) -> str:

@@ -24,6 +24,7 @@ from hibernation.services.adopt import (
 )
 from hibernation.services.heartbeats import Forbidden
 from hibernation.services.instances import release_instance
+from hibernation.services.orders import environment_of
 from hibernation.services.reconcile import reconcile
 from hibernation.services.requests import request_hibernate, request_wake
 from tests.factories import PROVIDER
@@ -73,8 +74,35 @@ def test_a_rental_comes_into_our_care(rental: World) -> None:
     assert label_of(rental) == machine.label
     assert machine.label.startswith(settings.DUMONT_LABEL_PREFIX)
     assert UsageInterval.objects.get().started_at == machine.launched_at == machine.activated_at
-    assert events(instance) == ["registered", "adoption_started", "machine_reached", "adopted"]
+    assert events(instance) == [
+        "registered",
+        "config_changed",
+        "adoption_started",
+        "machine_reached",
+        "adopted",
+    ]
     assert_consistent(instance)
+
+
+def test_its_order_is_kept_for_the_machines_after_it(rental: World) -> None:
+    env = {"A": "secret-value", "not a name": "x", "DUMONT_X": "y", "LONG": "x" * 300}
+    mine = replace(rental.provider.machines[CONTRACT], env=env, ports=(8080,), onstart="echo hi")
+    rental.provider.machines[CONTRACT] = mine
+    instance = ask().instance
+    instance.refresh_from_db()
+    assert (environment_of(instance), instance.ports, instance.onstart) == (
+        {"A": "secret-value"},
+        [8080],
+        "echo hi",
+    )
+    told = Event.objects.get(event_type="config_changed")
+    assert told.data == {"env": ["A"], "ports": [8080], "left_out": ["DUMONT_X", "LONG", "not a name"]}
+
+
+def test_a_start_script_that_is_too_long_is_told_and_left_out(rental: World) -> None:
+    rental.provider.machines[CONTRACT] = replace(rental.provider.machines[CONTRACT], onstart="#" * 3001)
+    assert ask().instance.onstart == ""
+    assert Event.objects.get(event_type="config_changed").data["left_out"] == ["onstart"]
 
 
 def test_the_label_is_the_last_thing_that_changes(rental: World) -> None:

@@ -27,8 +27,8 @@ from hibernation.snapshots.registry import get_store
 from tests.fakes.vast import VastFake
 from tests.fakes.vast.contracts import Contract
 from tests.fakes.vast.machines import LocalMachines
-from tests.hibernation.providers.renting import eventually, make_key
 from tests.hibernation.providers.free_limiter import FreeLimiter
+from tests.hibernation.providers.renting import eventually, make_key
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.network]
 

@@ -160,3 +160,23 @@ def test_no_odd_field_breaks_a_machine(changes: dict[str, Any]) -> None:
     found = machine_of(instance_row(**changes))
     assert found.contract_id == "555"
     assert found.price_per_hour >= 0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [["A", "b"], ["-p 8080:8081", "1"], ["-p 22:22", "1"], ["-p 9:9/udp", "1"], ["-h name", "1"]],
+        {"A": "b", "-p 1:8081/tcp": "1", "-p 70000:99999": "1"},
+        [["A", "b"], ["-p8081:8081", "1"], ["odd"], None, [1, 2]],
+    ],
+)
+def test_what_a_machine_was_ordered_with_is_read(told: Any) -> None:
+    machine = machine_of(instance_row(extra_env=told, onstart="echo hi"))
+    assert (machine.env, machine.ports, machine.onstart) == ({"A": "b"}, (8081,), "echo hi")
+    assert "echo hi" not in repr(machine)
+
+
+@pytest.mark.parametrize("told", [None, "x", 1, [], {}])
+def test_an_order_that_is_not_told_is_none(told: Any) -> None:
+    machine = machine_of(instance_row(extra_env=told, onstart=None))
+    assert (machine.env, machine.ports, machine.onstart) == ({}, (), "")
