@@ -21,12 +21,13 @@ from tests.hibernation.services.box import FakeBox
 
 @dataclass
 class MarketBox(FakeBox):
-    """``port``: the one that it is called at. ``load``: of its GPU, as its agent sees it."""
+    """``port``: the one that it is called at. ``load``: of its GPU, as its agent sees it, and reports at ``beat_at``."""
 
     fake: VastFake | None = None
     contract_id: int = 0
     port: int = 0
     load: float = 50.0
+    beat_at: float = 0.0
     boots: int = 0
     logins: int = 0
     logged_in: int = 0
@@ -71,7 +72,7 @@ class MarketBox(FakeBox):
     def install(self, instance_id: str, token: str) -> None:
         super().install(instance_id, token)
         contract = self.contract
-        self.boots = contract.boots if contract else 0
+        self.boots, self.beat_at = contract.boots if contract else 0, 0.0
 
     def start_job(self, job: str, spec: Mapping[str, Any], again: bool) -> JobProgress:
         """Every machine of the market has its workspace at the same place, and all of them are folders here."""

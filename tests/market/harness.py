@@ -35,6 +35,7 @@ from hibernation.services.requests import request_hibernate, request_wake
 from hibernation.services.steps import arriving, context
 from hibernation.services.sweep import sweep
 from tests.fakes.vast import VastFake
+from tests.fakes.vast.contracts import Contract
 from tests.hibernation.services.world import World, make_world
 from tests.market.box import MarketBox
 from tests.market.clock import SharedClock
@@ -54,13 +55,13 @@ class Crash(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How an operation ended. ``billed``: contracts that cost money now. ``usd``: all that was spent so far."""
+    """How an operation ended, and what the market says: contracts that were ever ours, that bill now, USD in all."""
 
     state: str
     error_code: str
-    step: str
     status: str
     events: tuple[str, ...]
+    rented: int
     billed: tuple[int, ...]
     usd: float
 
@@ -113,6 +114,12 @@ class Market:
     def hibernate(self, instance: Instance, **more: Any) -> Operation:
         return request_hibernate(instance.pk, actor=ACTOR, reason="asked", **more)
 
+    def first_wake(self, **more: Any) -> Report:
+        """A fresh instance and its first machine, to the end."""
+        operation = self.wake(self.create(**more))
+        self.run_until_idle()
+        return self.report(operation)
+
     # Time
 
     def run_until_idle(self, most: float = _LONGEST_SECONDS) -> None:
@@ -145,15 +152,16 @@ class Market:
         """All that is due now, then the time of what comes next."""
         self._work(chain=chain)
         for name, every, act in (
-            ("beat", BEAT_SECONDS, self._beat),
             ("sweep", SWEEP_SECONDS, sweep),
             ("reconcile", RECONCILE_SECONDS, self._reconcile),
         ):
             if self.due.setdefault(name, self.clock.now()) <= self.clock.now():
                 self.due[name] = self.clock.now() + every
                 act()
+        self._beat()
         if not self._due_operations().exists():
-            moments = [*self.due.values(), *self._moments(), end]
+            beats = [box.beat_at for box in self.boxes.values() if box.reports_now]
+            moments = [*self.due.values(), *beats, *self._moments(), end]
             self.fake.advance(max(0.05, min(moments) - self.clock.now()))
 
     def _work(self, *, chain: bool) -> None:
@@ -180,9 +188,9 @@ class Market:
             yield max(attempt, lease or attempt).timestamp()
 
     def _beat(self) -> None:
-        self.fake.advance(0)
         for box in self.boxes.values():
-            if box.reports_now:
+            if box.beat_at <= self.clock.now() and box.reports_now:
+                box.beat_at = self.clock.now() + BEAT_SECONDS
                 box.beat(self.clock.moment())
 
     def _reconcile(self) -> None:
@@ -210,7 +218,19 @@ class Market:
         return box
 
     def billed(self) -> tuple[int, ...]:
-        return tuple(self.fake.billed())
+        """Our contracts that cost money now."""
+        ours = self.ours()
+        return tuple(contract for contract in self.fake.billed() if contract in ours)
+
+    def ours(self) -> dict[int, Contract]:
+        """Every contract that was ever rented under a label of ours."""
+        everything = {**self.fake.market.ended, **self.fake.contracts}
+        prefix = configured.DUMONT_LABEL_PREFIX
+        return {number: one for number, one in everything.items() if (one.label or "").startswith(prefix)}
+
+    def machines(self) -> list[Machine]:
+        """Those that an instance lives on."""
+        return list(Machine.objects.filter(state=MachineState.ACTIVE).order_by("id"))
 
     def report(self, operation: Operation) -> Report:
         operation.refresh_from_db()
@@ -219,9 +239,9 @@ class Market:
         return Report(
             state=operation.state,
             error_code=operation.error_code,
-            step=operation.step,
             status=instance.status,
             events=tuple(told.values_list("event_type", flat=True)),
+            rented=len(self.ours()),
             billed=self.billed(),
             usd=self.fake.market.spent(),
         )
