@@ -58,9 +58,8 @@ def _take(provider: Provider) -> Sequence[RentedMachine]:
     key = _key(provider.name)
     try:
         machines = provider.list_machines()
-        # What a provider tells besides may hold secrets of the order.
         rows: dict[str | bytes, bytes] = {"": b""}
-        rows |= {machine.contract_id: msgspec.json.encode(replace(machine, raw={})) for machine in machines}
+        rows |= {machine.contract_id: msgspec.json.encode(_plain(machine)) for machine in machines}
         with _redis().pipeline() as pipe:
             pipe.delete(key)
             pipe.hset(key, mapping=rows)  # type: ignore[arg-type]
@@ -70,6 +69,11 @@ def _take(provider: Provider) -> Sequence[RentedMachine]:
         return machines
     finally:
         _redis().delete(f"{key}:taking")
+
+
+def _plain(machine: RentedMachine) -> RentedMachine:
+    """Without what may hold secrets of the order."""
+    return replace(machine, raw={}, env={}, onstart="")
 
 
 def _among(machines: Sequence[RentedMachine], contract_id: str) -> RentedMachine | None:

@@ -406,7 +406,10 @@ def test_nothing_outside_is_asked_inside_a_transaction(world: World, monkeypatch
         ("ListMachines", True),
         ("SearchOffers", False),
         ("Launch", False),
+        ("AttachKey", False),
+        ("Look", False),
         ("Reach", False),
         ("InstallAgent", False),
+        ("TryMachine", False),
         ("RunThaw", False),
     ]
