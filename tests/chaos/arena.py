@@ -48,12 +48,13 @@ import django
 django.setup()
 from datetime import timedelta
 from django.contrib.auth.models import User
-from hibernation.services.instances import register_instance
+from hibernation.services.instances import configure, register_instance
 from hibernation.services.tokens import create_api_token
 for row in json.loads(sys.argv[1]):
-    register_instance(provider="local", actor="test", gpu_type="RTX 3090",
-                      pause_after=timedelta(seconds=row.pop("pause_seconds")),
-                      disk_gb=1 if row.pop("gpu_count") == 1 else 900, **row)
+    instance = register_instance(provider="local", actor="test", gpu_type="RTX 3090",
+                                 pause_after=timedelta(seconds=row.pop("pause_seconds")),
+                                 disk_gb=1 if row.pop("gpu_count") == 1 else 900, **row)
+    configure(instance.pk, {"post_wake_hook": "true"}, actor="test")
 user, _ = User.objects.get_or_create(username="test")
 print(create_api_token(user, "chaos"))
 """

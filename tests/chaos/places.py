@@ -10,6 +10,8 @@ from hibernation.domain.states import OperationKind
 WHERE = ("claimed", "performed", "settled")
 """As ``hibernation.services.boundaries.Boundary``, which needs a database to be imported."""
 _ASKS_NOTHING_OF_THE_WORLD = {(OperationKind.WAKE, "confirm")}
+KINDS = (OperationKind.HIBERNATE, OperationKind.WAKE, OperationKind.SNAPSHOT)
+"""What the machines of an arena go through: nobody else rents any that could be adopted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +42,4 @@ def places_of(where: str, kind: OperationKind) -> tuple[Place, ...]:
 
 # One operation of each kind passes the first of each step's boundaries, the next ones the second, and so on: what
 # follows a kill differs from what would have followed, so the later boundaries of that step are met on a new visit.
-PLACES = tuple(place for where in WHERE for kind in OperationKind for place in places_of(where, kind))
+PLACES = tuple(place for where in WHERE for kind in KINDS for place in places_of(where, kind))
