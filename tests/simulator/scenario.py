@@ -57,5 +57,5 @@ ACTIONS = (
 )
 NAMES, WEIGHTS = [name for name, _ in ACTIONS], [weight for _, weight in ACTIONS]
 STEPS = 4500
-"""Steps with faults in one simulation: a quarter of an hour of its time, and then the quiet phase."""
+"""Steps with faults in one simulation: some twenty minutes of its time, and then the quiet phase."""
 QUIET_ROUND, QUIET_AT_LEAST, QUIET_AT_MOST = 2.0, 240.0, 5400.0

@@ -10,7 +10,7 @@ from tests.simulator.scenario import STEPS
 from tests.simulator.simulation import Simulation
 
 SEEDS = 150
-MUTANT_SEEDS = 250
+MUTANT_SEEDS = 500
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 25))
