@@ -21,7 +21,7 @@ from tests.hibernation.services.box import FakeBox
 
 @dataclass
 class MarketBox(FakeBox):
-    """``port``: the one that it is called at. ``load``: of its GPU, as its agent sees it, and reports at ``beat_at``."""
+    """``port``: the one that it is called at. ``load``: of its GPU as its agent sees it, and tells at ``beat_at``."""
 
     fake: VastFake | None = None
     contract_id: int = 0

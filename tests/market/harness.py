@@ -41,7 +41,7 @@ from tests.market.box import MarketBox
 from tests.market.clock import SharedClock
 
 ACTOR = "user:ana"
-SWEEP_SECONDS, RECONCILE_SECONDS, BEAT_SECONDS = 10.0, 30.0, 30.0
+SWEEP_SECONDS, RECONCILE_SECONDS, BEAT_SECONDS = 30.0, 30.0, 30.0
 # Seconds of ours for one of the market's: its waits pass, and nobody sleeps.
 _SCALE = 0.0005
 _LONGEST_SECONDS = 8 * 3600.0

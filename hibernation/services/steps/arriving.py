@@ -10,7 +10,6 @@ from hibernation.domain.errors import (
     BoxError,
     BoxSilent,
     BoxUnreachable,
-    DumontError,
     HostKeyChanged,
     KeyRefused,
     MachineFailed,
@@ -20,7 +19,6 @@ from hibernation.models import Machine
 from hibernation.providers.base import RentedMachine, SshAddress
 from hibernation.services.listing import find_machine
 from hibernation.services.steps.context import Context
-from hibernation.services.steps.rentals import attach_key
 
 GREETING_SECONDS = 10.0
 _DOWN = (Phase.FAILED, Phase.STOPPED)
@@ -56,7 +54,7 @@ def reach(context: Context, contract_id: str) -> Reply:
         else:
             _keep(machine, address, listed)
             return Ok()
-    raise _worst(context, contract_id, troubles)
+    raise _worst(troubles)
 
 
 def _addresses(machine: Machine, listed: RentedMachine | None) -> Iterator[SshAddress]:
@@ -91,22 +89,13 @@ def _keep(machine: Machine, address: SshAddress, listed: RentedMachine | None) -
     )
 
 
-def _worst(context: Context, contract_id: str, troubles: Sequence[BoxError]) -> BoxError:
+def _worst(troubles: Sequence[BoxError]) -> BoxError:
     """What the addresses say together: a machine is silent or another one only where all of them say so."""
     if not troubles:
         return BoxUnreachable("The provider does not tell the machine's SSH address yet.")
     refused = next((error for error in troubles if isinstance(error, KeyRefused)), None)
     if refused is not None:
-        _attach_again(context, contract_id)
         return refused
     hopeful = [error for error in troubles if not isinstance(error, (BoxSilent, HostKeyChanged))]
     silent = [error for error in troubles if isinstance(error, BoxSilent)]
     return (*hopeful, *silent, *troubles)[0]
-
-
-def _attach_again(context: Context, contract_id: str) -> None:
-    """Providers lose keys. That this one was refused is told in any case."""
-    try:
-        attach_key(context, contract_id)
-    except DumontError:
-        return

@@ -27,7 +27,7 @@ from hibernation.domain.effects import (
     TryMachine,
     Verify,
 )
-from hibernation.domain.errors import DumontError, Unexpected
+from hibernation.domain.errors import DumontError, KeyRefused, Unexpected
 from hibernation.services.steps import arriving, boxes, rentals, trials, verification
 from hibernation.services.steps.context import Context, load_context
 
@@ -41,11 +41,24 @@ def perform(operation_id: int, effect: Effect) -> Reply:
         return _perform(context, effect)
     except DumontError as error:
         log.info("operation %s: %s: %s: %s", operation_id, type(effect).__name__, error.code, error)
+        if isinstance(error, KeyRefused):
+            _attach_again(context)
         return error
     except Exception as error:
         # A time limit or a bug: the step waits, tries again and in the end gives up like after any failure.
         log.exception("operation %s: %s", operation_id, type(effect).__name__)
         return Unexpected(f"unexpected {type(error).__name__}: {error}")
+
+
+def _attach_again(context: Context) -> None:
+    """Providers lose keys, also those of machines that were let in for weeks. The next try may find it there."""
+    contract_id = context.machine.contract_id
+    if contract_id is None:
+        return
+    try:
+        rentals.attach_key(context, contract_id)
+    except DumontError as error:
+        log.info("machine %s does not take our key: %s", contract_id, error)
 
 
 def _perform(context: Context, effect: Effect) -> Reply:
