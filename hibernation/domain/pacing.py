@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from hibernation.domain.backoff import poll_seconds, retry_seconds
-from hibernation.domain.errors import DumontError
+from hibernation.domain.errors import DumontError, RateLimited
 from hibernation.domain.facts import Facts, MachineFacts, Memo
 from hibernation.domain.outcomes import Wait
 
@@ -33,6 +33,9 @@ def goes_on(facts: Facts, wait: Wait) -> Wait:
 
 
 def again(facts: Facts, error: DumontError) -> Wait:
+    """Try once more, after longer and longer. Who only has to queue comes when it is his turn: nothing has failed."""
+    if isinstance(error, RateLimited):
+        return Wait(pause(error, poll_seconds(facts.operation.waits)), error.message)
     return Wait(pause(error, retry_seconds(facts.operation.failures)), error.message, failed=True)
 
 

@@ -10,6 +10,10 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from hibernation.domain.errors import RateLimited
+
+STALE_TIMES = 4
+
 
 class Shelf:
     def __init__(self, redis: Redis, namespace: str) -> None:
@@ -38,12 +42,19 @@ def shared(
 ) -> list[dict[str, Any]]:
     """The rows that answer ``question``, also those that another process got in the last ``seconds``.
 
-    A hundred wakes that want the same do not ask a hundred times. ``ask`` is given a name for the question.
+    A hundred wakes that want the same do not ask a hundred times. ``ask`` is given a name for the question; while its
+    turn has not come, older rows will do, ``STALE_TIMES`` as old at most.
     """
     name = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:32]
-    found = shelf.get(name)
-    if isinstance(found, list):
-        return found
-    rows = ask(name)
-    shelf.put(name, rows, seconds)
+    kept = shelf.get(name)
+    if isinstance(kept, list) and shelf.get(f"{name}:fresh"):
+        return kept
+    try:
+        rows = ask(name)
+    except RateLimited:
+        if isinstance(kept, list):
+            return kept
+        raise
+    shelf.put(name, rows, STALE_TIMES * seconds)
+    shelf.put(f"{name}:fresh", True, seconds)
     return rows

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.db.models import F, Q
+from django.db.models.functions import Now
 
 from hibernation.domain.facts import (
     Equipment,
@@ -88,10 +90,18 @@ def operation_facts(operation: Operation) -> OperationFacts:
     )
 
 
+STILL_OFFERED = timedelta(seconds=90)
+"""Searches are shared, older ones where none is allowed: so long an offer may be listed after it was rented."""
+
+
 def held_by_others(provider: str, instance_id: str) -> frozenset[str]:
-    """Offers and hosts that other wakes intend to rent and have no answer for yet."""
-    intents = Machine.objects.filter(provider=provider, state=MachineState.INTENDED)
-    rows = intents.exclude(instance=instance_id).values_list("offer_id", "host")
+    """Offers and hosts that other wakes intend to rent and have no answer for yet, or have just rented.
+
+    Not what is sold by type instead of by host: renting one of it leaves others.
+    """
+    pending = Q(state=MachineState.INTENDED) | Q(launched_at__gt=Now() - STILL_OFFERED)
+    others = Machine.objects.filter(pending, provider=provider).exclude(instance=instance_id)
+    rows = others.exclude(host=F("offer_id")).values_list("offer_id", "host")
     return frozenset(name for row in rows for name in row if name)
 
 
