@@ -20,7 +20,7 @@ from tests.fakes.http import Reply, Request, Server
 from tests.fakes.vast.account import Keyring
 from tests.fakes.vast.api import Api
 from tests.fakes.vast.calls import Calls
-from tests.fakes.vast.catalogue import Row
+from tests.fakes.vast.catalogue import MACHINES, Row
 from tests.fakes.vast.contracts import Contract
 from tests.fakes.vast.control import control
 from tests.fakes.vast.faults import market_faults
@@ -38,7 +38,8 @@ _GARBLED = Refusal(400, "invalid_request", "not a JSON object").reply
 class VastFake:
     """A market with one account. ``credit`` is USD; ``limits`` 0: none, 1: as documented. Seconds are its clock's.
 
-    ``key`` may do everything; ``keyring.add`` makes lesser ones.
+    ``key`` may do everything; ``keyring.add`` makes lesser ones. ``hosts``: how many machines are offered. Without
+    ``root``, ``door`` is the port of this host where all of them are reached.
     """
 
     def __init__(
@@ -51,14 +52,21 @@ class VastFake:
         limits: float = 0.0,
         port: int = 0,
         key: str = "",
+        hosts: int = MACHINES,
+        door: int | None = None,
     ) -> None:
         self.faults, self.keyring = market_faults(), Keyring()
         self.key = self.keyring.add("owner", text=key)
         self.machines: LocalMachines | NoMachines = (
-            LocalMachines(root, self._machine_is_up) if root else NoMachines()
+            LocalMachines(root, self._machine_is_up) if root else NoMachines(door)
         )
         self.market = Market(
-            clock or RealClock(), self.machines, self.faults, boot_seconds=boot_seconds, credit=credit
+            clock or RealClock(),
+            self.machines,
+            self.faults,
+            boot_seconds=boot_seconds,
+            credit=credit,
+            hosts=hosts,
         )
         self.calls = Calls(market=self.market, keyring=self.keyring)
         self.api = Api(self.calls)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.fakes.clock import Clock
 from tests.fakes.vast import ManualClock, RealClock, ScaledClock, VastFake
+from tests.fakes.vast.catalogue import MACHINES
 
 
 def main() -> None:
@@ -22,6 +23,8 @@ def main() -> None:
         limits=arguments.limits,
         port=arguments.port,
         key=arguments.key,
+        hosts=arguments.hosts,
+        door=arguments.door,
     )
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -36,6 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--key", default="", help="the account's API key; made up without")
     parser.add_argument("--machines", choices=("local", "none"), default="local")
+    parser.add_argument(
+        "--door", type=int, help="without machines: the port of this host that answers for all of them"
+    )
+    parser.add_argument("--hosts", type=int, default=MACHINES, help="how many machines are offered")
     parser.add_argument(
         "--clock-scale", type=float, default=1.0, help="how many times as fast as the real time"
     )

@@ -14,7 +14,7 @@ from typing import Any
 Row = dict[str, Any]
 
 FIRST_OFFER = 10_001
-_MACHINES = 88
+MACHINES = 88
 _MONTH_HOURS = 720
 # name, MB, compute capability x100, TFLOPS, DLPerf, USD/h from, to, sizes of a machine
 _GPUS: tuple[tuple[str, int, int, float, float, float, float, tuple[int, ...]], ...] = (
@@ -59,11 +59,16 @@ class Catalogue:
     machines: dict[int, Machine]
 
 
-def make_catalogue(now: float, public_ipaddr: str | None = None, seed: int = 7) -> Catalogue:
-    """About 200 offers. ``public_ipaddr`` replaces addresses that nobody answers at."""
+def make_catalogue(
+    now: float, public_ipaddr: str | None = None, seed: int = 7, machines: int = MACHINES
+) -> Catalogue:
+    """About 200 offers; more than two for each of other ``machines``.
+
+    ``public_ipaddr`` replaces addresses that nobody answers at.
+    """
     dice = random.Random(seed)
     catalogue = Catalogue({}, {})
-    for number in range(_MACHINES):
+    for number in range(machines):
         for row in _rows_of_machine(dice, number, now, len(catalogue.offers)):
             catalogue.offers[row["id"]] = {**row, "public_ipaddr": public_ipaddr or row["public_ipaddr"]}
             machine = catalogue.machines.setdefault(

@@ -44,14 +44,19 @@ class Machines(Protocol):
 
 
 class NoMachines:
-    """Rows only. A machine is up as soon as it is wanted, and nothing answers at its address."""
+    """Rows only. A machine is up as soon as it is wanted, and nothing answers at its address.
 
-    public_ipaddr: str | None = None
+    With ``door``, a port of this host, whatever listens there answers for all of them.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, door: int | None = None) -> None:
         self._dice = random.Random(11)
+        self._door = door
+        self.public_ipaddr = "127.0.0.1" if door else None
 
     def reserve(self, contract_id: int) -> Endpoints:
+        if self._door:
+            return Endpoints("127.0.0.1", self._door, "127.0.0.1", self._door)
         ports = self._dice.randrange(40_000, 60_000), self._dice.randrange(10_000, 40_000)
         return Endpoints(f"192.0.2.{contract_id % 250 + 1}", ports[0], "ssh5.vast.invalid", ports[1])
 

@@ -15,7 +15,7 @@ from tests.fakes.arming import Faults
 from tests.fakes.clock import Clock
 from tests.fakes.vast import events
 from tests.fakes.vast.boot import Step, plan_boot, plan_restart
-from tests.fakes.vast.catalogue import Catalogue, Row, make_catalogue
+from tests.fakes.vast.catalogue import MACHINES, Catalogue, Row, make_catalogue
 from tests.fakes.vast.contracts import Contract, row_of
 from tests.fakes.vast.faults import BOOT
 from tests.fakes.vast.ledger import Ledger
@@ -28,12 +28,19 @@ class Market:
     """``boot_seconds``: from a contract to its running. ``contracts`` are those that exist, ``ended`` the others."""
 
     def __init__(
-        self, clock: Clock, machines: Machines, faults: Faults, *, boot_seconds: float, credit: float
+        self,
+        clock: Clock,
+        machines: Machines,
+        faults: Faults,
+        *,
+        boot_seconds: float,
+        credit: float,
+        hosts: int = MACHINES,
     ) -> None:
         self.clock, self.machines, self.faults = clock, machines, faults
         self.boot_seconds = boot_seconds
         self.ledger = Ledger(credit)
-        self.catalogue: Catalogue = make_catalogue(clock.now(), machines.public_ipaddr)
+        self.catalogue: Catalogue = make_catalogue(clock.now(), machines.public_ipaddr, machines=hosts)
         self.contracts: dict[int, Contract] = {}
         self.ended: dict[int, Contract] = {}
         self.rises: dict[int, events.Rise] = {}

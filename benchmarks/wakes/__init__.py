@@ -1,0 +1,1 @@
+"""Many wakes at once on a fake vast.ai under its documented rate limits; what that costs the control plane."""
