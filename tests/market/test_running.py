@@ -201,11 +201,13 @@ def test_keys_that_vanish_do_not_keep_a_workspace_from_being_saved(market: Marke
 def test_work_is_saved_before_the_credit_ends(market: Market) -> None:
     instance = market.awake()
     (machine,) = market.machines()
-    market.fake.market.set_credit(float(machine.price_per_hour) * 3)
-    market.advance(0.5 * HOUR)
+    market.fake.market.set_credit(float(machine.price_per_hour) * 2.5)
+    market.advance(HOUR)
     instance.refresh_from_db()
     assert Event.objects.filter(event_type="credit_low").exists()
-    assert instance.snapshot is not None
+    assert (instance.status, instance.snapshot is not None) == ("running", True)
+    market.advance(HOUR)
+    instance.refresh_from_db()
     assert instance.operations.filter(kind=OperationKind.HIBERNATE, state="succeeded").exists()
     assert (instance.status, market.billed()) == ("hibernated", ())
 

@@ -367,6 +367,6 @@ def test_the_loop_survives_noise(box: Box, running: threading.Thread) -> None:
 
 def test_it_ends_where_the_agent_was_removed(box: Box, running: threading.Thread) -> None:
     home = box.home.rename(box.home.with_name("gone"))
-    running.join(5)
+    running.join(60)
     assert not running.is_alive()
     home.rename(box.home)

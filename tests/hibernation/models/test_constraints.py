@@ -16,7 +16,15 @@ from django.db import IntegrityError, transaction
 from django.db.models import Model
 
 from hibernation.domain.states import MachineState, OperationState, SnapshotState
-from hibernation.models import Event, Host, Instance, OperationStep, ReadingHour, UsageInterval
+from hibernation.models import (
+    Event,
+    Host,
+    Instance,
+    OperationStep,
+    ProviderAccount,
+    ReadingHour,
+    UsageInterval,
+)
 from hibernation.services.clock import db_now
 from tests.factories import (
     idle_for,
@@ -251,6 +259,16 @@ def test_a_host_that_cannot_be(constraint: str, fields: dict[str, Any]) -> None:
     Host.objects.create(provider="fake", host="h1")
     with refused(constraint):
         Host.objects.create(**{"provider": "fake", "host": "h2", **fields})
+
+
+def test_an_account_level_is_known() -> None:
+    with refused("account_level_known"):
+        ProviderAccount.objects.create(provider="fake", level="broke")
+
+
+def test_a_machine_phase_is_known() -> None:
+    with refused("machine_phase_known"):
+        make_machine(None, phase="asleep")
 
 
 def test_every_constraint_is_named_above() -> None:

@@ -13,6 +13,7 @@ from hibernation.box.jobs import JobError, JobProgress
 from hibernation.domain.states import InstanceStatus, MachineState, OperationState, SnapshotState
 from hibernation.models import Instance, Operation, OperationStep, Pack, Snapshot, UsageInterval
 from hibernation.services import operations
+from hibernation.services.alarms import alarm_unconfirmed
 from hibernation.services.clock import db_now
 from hibernation.services.sweep import sweep
 from hibernation.snapshots.verification import Examiner
@@ -148,14 +149,15 @@ def test_a_destroy_that_does_nothing_is_repeated_until_the_list_lacks_the_machin
     world: World, fault: str
 ) -> None:
     instance = world.awake()
-    setattr(world.provider, fault, 3)
+    setattr(world.provider, fault, 8)
     operation = world.run(world.hibernate(instance), until="confirm")
     for _ in range(40):
         world.pass_time(61)
+        alarm_unconfirmed()
         if world.step(operation).state != OperationState.RUNNING:
             break
     assert operation.state == OperationState.SUCCEEDED
-    assert len(world.provider.calls("destroy")) == 4
+    assert len(world.provider.calls("destroy")) == 9
     assert "still_billing" in events(instance)
     assert events(instance).count("still_billing") == 1
     assert_consistent(instance)
