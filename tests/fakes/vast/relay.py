@@ -79,22 +79,23 @@ class Relays:
             await asyncio.gather(*tasks, return_exceptions=True)
         elif relay.server is None:
             relay.server = await asyncio.start_server(
-                lambda reader, writer: self._serve(relay, reader, writer), sock=_bind(relay.port)
+                lambda reader, writer: self._accept(relay, reader, writer), sock=_bind(relay.port)
             )
 
-    async def _serve(self, relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
+    def _accept(self, relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A task that is cancelled before it began runs nothing of its own, so that others clean up after it."""
+        task = self._loop.create_task(_serve(relay, reader, writer))
         relay.tasks.add(task)
-        try:
-            if relay.door == "shut":
-                return  # it came in while the door was being shut
-            await _talk(relay, reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass  # either side hung up, or the door was shut
-        finally:
-            relay.tasks.discard(task)
-            writer.transport.abort()
+        task.add_done_callback(relay.tasks.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+
+async def _serve(relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    if relay.door == "shut":
+        return  # it came in while the door was being shut
+    # Either side may hang up, and a door may be shut.
+    with suppress(OSError, asyncio.CancelledError):
+        await _talk(relay, reader, writer)
 
 
 async def _end_tasks() -> None:
@@ -104,7 +105,7 @@ async def _end_tasks() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
 
 
 async def _talk(relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
