@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ DUMONT_REACH_DEADLINE = timedelta(seconds=env.number("DUMONT_REACH_SECONDS", 240
 DUMONT_INSTALL_DEADLINE = timedelta(seconds=env.number("DUMONT_INSTALL_SECONDS", 300, least=1))
 DUMONT_TEST_DEADLINE = timedelta(seconds=env.number("DUMONT_TEST_SECONDS", 180, least=1))
 DUMONT_THAW_DEADLINE = timedelta(seconds=env.number("DUMONT_THAW_SILENT_SECONDS", 600, least=1))
+# A machine that does not answer by then gets another beside it, which may cost so much until it answers; 0 USD: never.
+DUMONT_HEDGE_AFTER = timedelta(seconds=env.number("DUMONT_HEDGE_SECONDS", 90, least=1))
+DUMONT_HEDGE_MOST_USD = Decimal(str(env.number("DUMONT_HEDGE_MOST_USD", 0.25)))
 DUMONT_LIST_SHARED = timedelta(seconds=env.number("DUMONT_LIST_SHARED_SECONDS", 5, least=0))
 DUMONT_LABEL_SETTLE = timedelta(seconds=env.number("DUMONT_LABEL_SETTLE_SECONDS", 30, least=1))
 

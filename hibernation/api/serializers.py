@@ -316,7 +316,7 @@ def with_what_goes_on(instances: QuerySet[Instance]) -> QuerySet[Instance]:
 
 
 def _current_machines(machines: QuerySet[Machine]) -> QuerySet[Machine]:
-    states = ["launched", "active", "adopting", "destroying"]
+    states = ["launched", "spare", "active", "adopting", "destroying"]
     return machines.filter(state__in=states).order_by("-id")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.offers import Offer, OfferFilter
@@ -24,7 +25,8 @@ class Limits:
     longer to download, ``loading_most`` at most; ``running`` for a phase that is neither loading nor up;
     ``standstill`` until a stop is believed; ``silence`` without any answer over SSH, ``reach`` until it accepts us.
     ``launch_queue``: how long a launch may be put off. ``doubt``: how long past its deadline a wake still looks for
-    what it may have rented. ``slow_machines``: so many are sent away, then slow will do.
+    what it may have rented. ``slow_machines``: so many are sent away, then slow will do. ``hedge_after``: one that
+    does not answer by then gets another beside it, which may cost ``hedge_most_usd`` until it answers; 0: never.
     """
 
     quiesce: timedelta = timedelta(minutes=3)
@@ -51,6 +53,8 @@ class Limits:
     reach: timedelta = timedelta(minutes=4)
     test: timedelta = timedelta(minutes=3)
     slow_machines: int = 2
+    hedge_after: timedelta = timedelta(seconds=90)
+    hedge_most_usd: Decimal = Decimal(0)
     install: timedelta = timedelta(minutes=5)
     thaw_unreachable: timedelta = timedelta(minutes=10)
     first_beat: timedelta = timedelta(minutes=3)
@@ -62,6 +66,27 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """What a wake knows of one machine on its way up. Where there are two, it travels with its machine.
+
+    The fields are those of ``Memo``, which holds them of the machine in hand.
+    """
+
+    offer: Offer | None = None
+    image_gb: float = 0.0
+    stage: str = ""
+    stage_at: float = 0.0
+    came_at: float = 0.0
+    due_at: float = 0.0
+    phase: str = ""
+    phase_at: float = 0.0
+    key_attached: bool = False
+    start_wanted: bool = False
+    started: bool = False
+    silent_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Memo:
     """What an operation carries from step to step. Stored as JSON on its row.
 
@@ -70,7 +95,9 @@ class Memo:
     going on, in seconds since 1970. ``deferred``: the launch was put off, nothing was rented, and the same label may be
     sent again. ``phase``: by the provider's word, since ``phase_at``. ``start_wanted``: its start got lost;
     ``started``: it was sent once more. ``silent_at``: since when nothing answers over SSH. ``slow``: machines sent
-    away for it.
+    away for it. ``came_at``: since when the machine in hand comes up; ``stage_at``: since when it is in its ``stage``,
+    which is ``loading`` or ``reach``, where that is longer than the step; ``due_at``: when it is looked at next.
+    ``hedged``: another machine was tried beside one in this wake. ``spare``: the one of the two that is not in hand.
     """
 
     round: int = 0
@@ -97,6 +124,12 @@ class Memo:
     silent_at: float = 0.0
     tested: bool = False
     slow: int = 0
+    stage: str = ""
+    stage_at: float = 0.0
+    came_at: float = 0.0
+    due_at: float = 0.0
+    hedged: bool = False
+    spare: Arrival | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +205,8 @@ class Facts:
 
     ``snapshot`` is the one being written or restored by this operation, ``kept`` what a wake would
     restore, if it is proven and not damaged. ``offer_held``: another wake is renting the chosen offer. ``before``: what
-    the workspace's last machine was. ``has_hook``: something is to be run after the wake.
+    the workspace's last machine was. ``has_hook``: something is to be run after the wake. ``spare``: the machine beside
+    the one in hand, while a wake tries two.
     """
 
     now: datetime
@@ -186,4 +220,5 @@ class Facts:
     offer_held: bool = False
     before: Equipment | None = None
     has_hook: bool = False
+    spare: MachineFacts | None = None
     limits: Limits = field(default_factory=Limits)

@@ -46,6 +46,36 @@ class ForgetMachine:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """The operation's machine is launched and becomes its spare: another is tried beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwapMachines:
+    """The spare is in hand now, and the machine that was is the spare. Neither changes its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSpare:
+    """The spare is the operation's only machine again; the one it had was settled before."""
+
+
+@dataclass(frozen=True, slots=True)
+class DismissSpare:
+    """The spare is not needed any more: the reconciler ends it and has that confirmed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSpare:
+    """The spare is gone already."""
+
+
+SpareChange = SetAside | SwapMachines | TakeSpare | DismissSpare | ForgetSpare
+
+
+@dataclass(frozen=True, slots=True)
 class JudgeHost:
     """Remember what happened on the host of ``offer``, for every wake to come."""
 
@@ -121,6 +151,7 @@ Change = (
     | IntendMachine
     | SetMachine
     | ForgetMachine
+    | SpareChange
     | JudgeHost
     | MeasuredHost
     | RecordEquipment

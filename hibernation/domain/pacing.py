@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hibernation.domain.backoff import poll_seconds, retry_seconds
 from hibernation.domain.errors import DumontError, RateLimited
 from hibernation.domain.facts import Facts, MachineFacts, Memo
 from hibernation.domain.outcomes import Wait
+
+COMING = frozenset({"loading", "reach", "race"})
+"""Steps of a wake in which the machine does not answer yet."""
 
 
 def machine_of(facts: Facts) -> MachineFacts:
@@ -17,13 +20,20 @@ def machine_of(facts: Facts) -> MachineFacts:
     return facts.machine
 
 
+def entered(facts: Facts) -> datetime:
+    """Since when the step is taken; a machine that was set aside meanwhile has been in its stage for longer."""
+    operation = facts.operation
+    own = operation.memo.stage_at if operation.step in COMING else 0.0
+    return datetime.fromtimestamp(own, UTC) if own else operation.entered_at
+
+
 def overdue(facts: Facts, allowed: timedelta) -> bool:
-    return facts.now - facts.operation.entered_at > allowed
+    return facts.now - entered(facts) > allowed
 
 
 def silent(facts: Facts, allowed: timedelta) -> bool:
     """Whether a step that may take hours has not been seen going on for longer than ``allowed``."""
-    since = max(facts.operation.entered_at.timestamp(), facts.operation.memo.answered_at)
+    since = max(entered(facts).timestamp(), facts.operation.memo.answered_at)
     return facts.now.timestamp() - since > allowed.total_seconds()
 
 

@@ -29,7 +29,8 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class MachineRow:
-    """``owned``: a running operation is itself ending this machine. ``since``: when it got its present state.
+    """``owned``: a running operation is itself ending this machine, or has it as its spare. ``since``: when it got its
+    present state.
 
     ``destroy_due_at``: when to ask again; ``None`` until it was asked for the first time. ``holds_work``: it was
     lost while it held a workspace, and no wake has succeeded elsewhere since; only it may have the latest work.
@@ -110,7 +111,7 @@ Action = (
     | ReportOrphan
 )
 
-_LIVE_WITH_CONTRACT = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
+_LIVE_WITH_CONTRACT = frozenset({MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE})
 _UNEXPECTED = frozenset(
     {MachineState.ABANDONED, MachineState.VOID, MachineState.LOST, MachineState.DESTROYED}
 )
@@ -153,6 +154,8 @@ def _for_row(
     listed = row.contract_id is not None and row.contract_id in listing.labels
     if row.state is MachineState.DESTROYING:
         yield from _destroying(listing, row, listed, now)
+    elif listed and row.contract_id is not None and _is_nobodys_spare(row):
+        yield SendAway(row.id, row.contract_id)
     elif row.state in _LIVE_WITH_CONTRACT:
         yield from _live(listing, row, listed, grace, now)
     elif row.state in _UNEXPECTED:
@@ -163,6 +166,11 @@ def _for_row(
         elif now - row.since >= ORPHAN_GRACE and listing.labels[row.contract_id].startswith(our_prefix):
             # Whoever gave it another label since has made it theirs.
             yield SendAway(row.id, row.contract_id)
+
+
+def _is_nobodys_spare(row: MachineRow) -> bool:
+    """Its wake sends it away with its last word; where that went wrong, nobody else would."""
+    return row.state is MachineState.SPARE and not row.owned
 
 
 def _destroying(listing: Listing, row: MachineRow, listed: bool, now: datetime) -> Iterator[Action]:

@@ -50,12 +50,14 @@ class MachineState(StrEnum):
     ``lost``: a complete list no longer has it. ``orphan``: our label on a machine that no row explains.
     lost → active: it came back with work that nobody saved. void | abandoned | lost | destroyed → destroying: it is
     listed against all expectation, and nobody needs it.
+    launched ⇄ spare → destroying | lost: launched for a wake, and another is tried beside it.
     adopting → active: rented by somebody else, taken into our care. adopting | active | lost → released: not ours (any
     more); whatever the lists say, it is left alone for ever. Adopted again, it is a new row.
     """
 
     INTENDED = "intended"
     LAUNCHED = "launched"
+    SPARE = "spare"
     ACTIVE = "active"
     DESTROYING = "destroying"
     DESTROYED = "destroyed"
@@ -96,7 +98,8 @@ M = MachineState
 
 MACHINE_ARROWS: dict[MachineState, frozenset[MachineState]] = {
     M.INTENDED: frozenset({M.LAUNCHED, M.VOID, M.ABANDONED}),
-    M.LAUNCHED: frozenset({M.ACTIVE, M.DESTROYING, M.LOST}),
+    M.LAUNCHED: frozenset({M.ACTIVE, M.SPARE, M.DESTROYING, M.LOST}),
+    M.SPARE: frozenset({M.LAUNCHED, M.DESTROYING, M.LOST}),
     M.ACTIVE: frozenset({M.DESTROYING, M.LOST, M.RELEASED}),
     M.DESTROYING: frozenset({M.DESTROYED}),
     M.DESTROYED: frozenset({M.DESTROYING}),
@@ -189,6 +192,8 @@ class EventType(StrEnum):
     MACHINE_REACHED = "machine_reached"
     MACHINE_TESTED = "machine_tested"
     MACHINE_REJECTED = "machine_rejected"
+    HEDGE_STARTED = "hedge_started"
+    SPARE_DISMISSED = "spare_dismissed"
     MACHINE_DESTROYED = "machine_destroyed"
     MACHINE_LOST = "machine_lost"
     MACHINE_RETURNED = "machine_returned"

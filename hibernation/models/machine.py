@@ -98,6 +98,11 @@ class Machine(models.Model):
                 condition=Q(state__in=sorted(LIVE_MACHINE_STATES)),
             ),
             models.UniqueConstraint(
+                name="one_spare_per_instance",
+                fields=["instance"],
+                condition=Q(state=MachineState.SPARE),
+            ),
+            models.UniqueConstraint(
                 name="one_row_per_contract",
                 fields=["provider", "contract_id"],
                 condition=Q(contract_id__isnull=False) & ~Q(state=MachineState.RELEASED),
@@ -107,6 +112,7 @@ class Machine(models.Model):
                 condition=~Q(
                     state__in=[
                         MachineState.LAUNCHED,
+                        MachineState.SPARE,
                         MachineState.ACTIVE,
                         MachineState.DESTROYING,
                         MachineState.DESTROYED,

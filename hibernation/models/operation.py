@@ -43,6 +43,14 @@ class Operation(models.Model):
     machine = models.ForeignKey(
         "hibernation.Machine", null=True, blank=True, on_delete=models.PROTECT, related_name="operations"
     )
+    spare = models.ForeignKey(
+        "hibernation.Machine",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="of the two that a wake tries, the one not in hand",
+    )
     snapshot = models.ForeignKey(
         "hibernation.Snapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="operations"
     )
@@ -99,6 +107,14 @@ class Operation(models.Model):
                     finished_at__isnull=False,
                     state__in=[OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED],
                 ),
+            ),
+            models.CheckConstraint(
+                name="operation_spare_is_of_a_running_wake",
+                condition=Q(spare__isnull=True) | Q(kind=OperationKind.WAKE, state=OperationState.RUNNING),
+            ),
+            models.CheckConstraint(
+                name="operation_spare_is_another",
+                condition=Q(spare__isnull=True) | Q(machine__isnull=True) | ~Q(spare=F("machine")),
             ),
             models.CheckConstraint(
                 name="no_return_needs_a_snapshot",

@@ -29,7 +29,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
-    """What to rent. ``label`` is unique to this attempt and committed in our database before the call."""
+    """What to rent. ``label`` is unique to this attempt and committed in our database before the call.
+
+    ``at_once``: it is done without if launches queue; ``place``: the name in their line, none for who does not wait.
+    """
 
     label: str
     offer: Offer
@@ -39,6 +42,11 @@ class LaunchSpec:
     env: dict[str, str] = field(default_factory=dict, repr=False)
     ports: tuple[int, ...] = ()
     onstart: str = ""
+    at_once: bool = False
+
+    @property
+    def place(self) -> str:
+        return "" if self.at_once else self.label
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 -- One permit, or a place in line for it. Every time is in microseconds on the server's clock.
 -- KEYS: grants (list, newest first), line (who by arrival), due (who by the moment they were told), state (hash)
--- ARGV: who, calls, spacing, patience, urgent, late, forget
+-- ARGV: who (nobody: '', who keeps no place), calls, spacing, patience, urgent, late, forget
 -- Returns: granted or not, microseconds until the permit counts
 local grants, line, due, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local who, calls, spacing, patience = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -45,6 +45,7 @@ if ahead == 0 and wait <= patience then
   redis.call('PEXPIRE', grants, whole((wait + spacing) / 1000 + 1000))
   return {1, wait}
 end
+if who == '' then return {0, wait} end
 if not redis.call('ZRANK', line, who) then
   redis.call('ZADD', line, redis.call('HINCRBY', state, 'arrivals', 1), who)
 end

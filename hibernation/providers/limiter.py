@@ -60,7 +60,8 @@ class Limiter:
         """Returns when the call may be made, ``PATIENCE_SECONDS`` from now at most.
 
         Raises ``RateLimited`` where that takes longer: ``who`` then has a place in line and comes again under the same
-        name. ``urgent`` goes ahead of the line and waits longer: the next page of a list, the second half of a call.
+        name; nobody, ``""``, has none. ``urgent`` goes ahead of the line and waits longer: the next page of a list, the
+        second half of a call.
         """
         limit = self._limits[call]
         spacing = limit.seconds * self.scale * MARGIN

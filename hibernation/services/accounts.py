@@ -29,7 +29,13 @@ CREDIT_EVERY, PRICES_EVERY = timedelta(minutes=5), timedelta(days=1)
 TRUSTED = timedelta(hours=1)
 """Credit that was told longer ago is not counted on: somebody may have paid in, or another machine spent it."""
 DEARER = Decimal("1.02")
-_BILLING = (MachineState.LAUNCHED, MachineState.ACTIVE, MachineState.DESTROYING, MachineState.ORPHAN)
+_BILLING = (
+    MachineState.LAUNCHED,
+    MachineState.SPARE,
+    MachineState.ACTIVE,
+    MachineState.DESTROYING,
+    MachineState.ORPHAN,
+)
 _HOUR = timedelta(hours=1)
 
 

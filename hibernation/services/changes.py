@@ -16,20 +16,25 @@ from hibernation.domain.outcomes import (
     BeginSnapshot,
     Change,
     Changes,
+    DismissSpare,
     Emit,
     ForgetMachine,
+    ForgetSpare,
     HoldHibernation,
     IntendMachine,
     JudgeHost,
     MeasuredHost,
     PassPointOfNoReturn,
     RecordEquipment,
+    SetAside,
     SetMachine,
     SetStatus,
     SnapshotAbandoned,
     SnapshotFailed,
     SnapshotFrozen,
     SnapshotVerified,
+    SwapMachines,
+    TakeSpare,
 )
 from hibernation.domain.states import (
     EventType,
@@ -43,6 +48,7 @@ from hibernation.services import hosts
 from hibernation.services.copies import point_to_best
 from hibernation.services.facts import load_memo
 from hibernation.services.keys import current_key
+from hibernation.services.spares import apply_to_spare
 from hibernation.services.transitions import emit, set_machine, set_status
 
 UNPROVEN_LASTS = timedelta(hours=24)
@@ -79,6 +85,8 @@ class Applier:
                 set_machine(self._machine(), state, self.now, contract_id=contract_id, reason=reason)
             case ForgetMachine():
                 self.operation.machine = None
+            case SetAside() | SwapMachines() | TakeSpare() | DismissSpare() | ForgetSpare():
+                apply_to_spare(self.operation, change, self.now)
             case BeginSnapshot(round_):
                 self._begin_snapshot(round_)
             case SnapshotFrozen(round_, result):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from hibernation.domain.facts import (
+    Arrival,
     Equipment,
     Facts,
     Limits,
@@ -49,6 +50,8 @@ def limits() -> Limits:
         test=settings.DUMONT_TEST_DEADLINE,
         thaw_unreachable=settings.DUMONT_THAW_DEADLINE,
         label_settle=settings.DUMONT_LABEL_SETTLE,
+        hedge_after=settings.DUMONT_HEDGE_AFTER,
+        hedge_most_usd=settings.DUMONT_HEDGE_MOST_USD,
     )
 
 
@@ -66,6 +69,7 @@ def load_facts(instance: Instance, operation: Operation, now: datetime) -> Facts
         offer_held=operation.step == "launch" and _is_held(instance, operation),
         before=_equipment_before(instance, operation) if operation.step == "test" else None,
         has_hook=bool(instance.post_wake_hook),
+        spare=_machine_facts(operation.spare),
         limits=limits(),
     )
 
@@ -190,21 +194,35 @@ def _kept(instance: Instance) -> SnapshotFacts | None:
 
 
 def load_memo(raw: dict[str, Any]) -> Memo:
-    values = dict(raw)
-    if values.get("offer") is not None:
-        offer = values["offer"]
-        values["offer"] = Offer(
-            **{**offer, **{name: Decimal(offer[name]) for name in _PRICES if name in offer}}
-        )
+    values = _with_offer(raw, _load_offer)
     if "avoid_hosts" in values:
         values["avoid_hosts"] = tuple(values["avoid_hosts"])
+    if values.get("spare") is not None:
+        values["spare"] = Arrival(**_with_offer(values["spare"], _load_offer))
     return Memo(**values)
 
 
 def dump_memo(memo: Memo) -> dict[str, Any]:
-    values = {field.name: getattr(memo, field.name) for field in dataclasses.fields(memo)}
-    if memo.offer is not None:
-        offer = dataclasses.asdict(memo.offer)
-        values["offer"] = {**offer, **{name: str(offer[name]) for name in _PRICES}, "raw": {}}
+    values = _with_offer(_fields_of(memo), _dump_offer)
     values["avoid_hosts"] = list(memo.avoid_hosts)
+    if memo.spare is not None:
+        values["spare"] = _with_offer(_fields_of(memo.spare), _dump_offer)
     return values
+
+
+def _fields_of(known: Memo | Arrival) -> dict[str, Any]:
+    return {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
+
+
+def _with_offer(values: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    offer = values.get("offer")
+    return dict(values) if offer is None else {**values, "offer": change(offer)}
+
+
+def _load_offer(offer: dict[str, Any]) -> Offer:
+    return Offer(**{**offer, **{name: Decimal(offer[name]) for name in _PRICES if name in offer}})
+
+
+def _dump_offer(offer: Offer) -> dict[str, Any]:
+    values = dataclasses.asdict(offer)
+    return {**values, **{name: str(values[name]) for name in _PRICES}, "raw": {}}

@@ -108,7 +108,7 @@ def _lock(operation_id: int) -> tuple[Instance, Operation, datetime] | None:
     instance = Instance.objects.select_for_update(no_key=True, of=("self",)).get(pk=found)
     operation = (
         Operation.objects.select_for_update(no_key=True, of=("self",))
-        .select_related("machine", "snapshot")
+        .select_related("machine", "spare", "snapshot")
         .get(pk=operation_id)
     )
     operation.instance = instance

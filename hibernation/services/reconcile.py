@@ -51,6 +51,7 @@ from hibernation.services.dispatch import enqueue_operation
 from hibernation.services.due import SCHEDULED, schedule
 from hibernation.services.locks import locked_machine
 from hibernation.services.sightings import note_list, note_no_list
+from hibernation.services.spares import in_hands
 from hibernation.services.standing import look_after
 from hibernation.services.starting import running_operation
 from hibernation.services.steps.context import box_of
@@ -69,6 +70,7 @@ _MAY_BE_SENT_AWAY = (
     MachineState.DESTROYED,
     MachineState.LOST,
     MachineState.ORPHAN,
+    MachineState.SPARE,
     MachineState.VOID,
 )
 
@@ -104,7 +106,7 @@ def _reconcile_provider(provider: Provider) -> int:
     note_list(provider.name, listed, taken_at)
     listing = Listing(taken_at, {contract: machine.label for contract, machine in listed.items()})
     watched = _watched(provider.name, listing)
-    owned = _ended_by_operations(watched)
+    owned = _ended_by_operations(watched) | in_hands(_spares(watched))
     rows = [_row(machine, owned=machine.pk in owned) for machine in watched]
     actions = plan_reconcile(listing, rows, our_prefix=settings.DUMONT_LABEL_PREFIX, now=db_now())
     for action in actions:
@@ -129,6 +131,10 @@ def _ended_by_operations(machines: Sequence[Machine]) -> set[int | None]:
         point_of_no_return_at__isnull=False,
     )
     return set(ending.values_list("machine_id", flat=True))
+
+
+def _spares(machines: Sequence[Machine]) -> list[Machine]:
+    return [machine for machine in machines if machine.state == MachineState.SPARE]
 
 
 def _row(machine: Machine, *, owned: bool) -> MachineRow:
@@ -217,9 +223,7 @@ def _destroy(provider: Provider, machine_id: int, contract_id: str) -> None:
 @transaction.atomic
 def _send_away(machine_id: int, contract_id: str) -> bool:
     machine, now = locked_machine(machine_id), db_now()
-    if machine.state not in _MAY_BE_SENT_AWAY or (
-        machine.state == MachineState.LOST and _holds_work(machine)
-    ):
+    if machine.state not in _MAY_BE_SENT_AWAY or _holds_work(machine) or in_hands(_spares([machine])):
         return False
     reason = machine.state_reason or f"{machine.state} machine is listed"
     set_machine(machine, MachineState.DESTROYING, now, contract_id=contract_id, reason=reason)
@@ -229,7 +233,7 @@ def _send_away(machine_id: int, contract_id: str) -> bool:
 @transaction.atomic
 def _declare_lost(machine_id: int) -> None:
     machine, now = locked_machine(machine_id), db_now()
-    if machine.state not in (MachineState.LAUNCHED, MachineState.ACTIVE):
+    if machine.state not in (MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE):
         return
     set_machine(machine, MachineState.LOST, now, reason="it vanished from the provider's list")
     instance = machine.instance

@@ -96,7 +96,7 @@ def set_machine(
     if contract_id is not None and machine.contract_id is None:
         machine.contract_id = contract_id
         fields.append("contract_id")
-    if state is MachineState.LAUNCHED or (state is MachineState.ACTIVE and machine.launched_at is None):
+    if state in (MachineState.LAUNCHED, MachineState.ACTIVE) and machine.launched_at is None:
         # What an adopted machine cost before was not ours.
         machine.launched_at = now
         fields.append("launched_at")

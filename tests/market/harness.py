@@ -45,7 +45,13 @@ SWEEP_SECONDS, RECONCILE_SECONDS, BEAT_SECONDS = 30.0, 30.0, 30.0
 # Seconds of ours for one of the market's: its waits pass, and nobody sleeps.
 _SCALE = 0.0005
 _LONGEST_SECONDS = 8 * 3600.0
-_RESTLESS = (MachineState.INTENDED, MachineState.LAUNCHED, MachineState.DESTROYING, MachineState.ORPHAN)
+_RESTLESS = (
+    MachineState.INTENDED,
+    MachineState.LAUNCHED,
+    MachineState.SPARE,
+    MachineState.DESTROYING,
+    MachineState.ORPHAN,
+)
 _CONFIRMING_LISTS = 4
 
 

@@ -147,6 +147,7 @@ class Executor:
             kept=self._kept(instance.snapshot_id),
             offer_held=self._offer_held(operation),
             has_hook=instance.id == WITH_A_HOOK,
+            spare=self._machine_facts(operation.spare_id),
             limits=self.limits,
         )
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 S, M = InstanceStatus, MachineState
 Check = Callable[["Simulation"], str | None]
 HOLDING = (M.INTENDED, M.LAUNCHED, M.ACTIVE, M.ADOPTING)
+HEDGING = ("choose", "launch", "loading", "race")
 UP = (S.RUNNING, S.IDLE)
 GAP = timedelta(seconds=25)
 SHORTEST_BETWEEN_SAVES = timedelta(seconds=60)
@@ -100,6 +101,38 @@ def i2_a_label_rents_one_machine_and_an_instance_holds_one(sim: Simulation) -> s
     holders = [row.instance_id for row in sim.db.machines.values() if row.state in HOLDING]
     if len(holders) != len(set(holders)):
         return "an instance holds two machines"
+    return None
+
+
+def two_machines_only_while_a_wake_hedges(sim: Simulation) -> str | None:
+    """At most two, on two hosts, and both in the hands of a wake whose machine does not answer yet."""
+    for instance_id in sim.db.instances:
+        rows = [row for row in sim.db.machines.values() if row.instance_id == instance_id]
+        mine = [row for row in rows if row.state in (*HOLDING, M.SPARE)]
+        spare = any(row.state is M.SPARE for row in mine)
+        if not spare and len(mine) < 2:
+            continue
+        running = sim.db.running(instance_id)
+        if running is None or running.kind is not OperationKind.WAKE or running.step not in HEDGING:
+            return f"instance {instance_id} has {[row.id for row in mine]}, and its wake is {running}"
+        held = {running.machine_id, running.spare_id} - {None}
+        if len(mine) > 2 or {row.id for row in mine} != held & {row.id for row in mine}:
+            return f"wake {running.id} holds {held} of {[row.id for row in mine]}"
+        if len({row.host for row in mine}) < len(mine):
+            return f"wake {running.id} has two machines of one host"
+    return None
+
+
+def a_wake_hedges_once(sim: Simulation) -> str | None:
+    told = [e.operation_id for e in sim.db.events if e.type is EventType.HEDGE_STARTED]
+    twice = {operation_id for operation_id in told if told.count(operation_id) > 1}
+    return f"wakes {sorted(filter(None, twice))} hedged more than once" if twice else None
+
+
+def a_wake_that_is_over_has_no_spare(sim: Simulation) -> str | None:
+    for operation in sim.db.operations.values():
+        if operation.over and operation.spare_id is not None:
+            return f"operation {operation.id} is over and still has machine {operation.spare_id} aside"
     return None
 
 
@@ -322,7 +355,7 @@ def i5_nothing_stays_in_between(sim: Simulation) -> str | None:
         if instance.status in (S.HIBERNATING, S.WAKING):
             return f"instance {instance.id} stays {instance.status}"
     for row in sim.db.machines.values():
-        if row.state in (M.INTENDED, M.LAUNCHED, M.DESTROYING, M.ORPHAN):
+        if row.state in (M.INTENDED, M.LAUNCHED, M.SPARE, M.DESTROYING, M.ORPHAN):
             return f"machine {row.id} stays {row.state}"
     return None
 
@@ -371,6 +404,9 @@ ALWAYS: tuple[Check, ...] = (
     i1_a_wake_brings_back_what_was_hibernated,
     i2_a_label_rents_one_machine_and_an_instance_holds_one,
     i4_each_operation_ends_with_one_event,
+    two_machines_only_while_a_wake_hedges,
+    a_wake_hedges_once,
+    a_wake_that_is_over_has_no_spare,
     i6_running_means_a_machine,
     i7_hibernated_means_no_machine,
     i8_work_stops_a_hibernation,

@@ -27,12 +27,26 @@ from hibernation.domain.effects import Launch, Ok, Reply, Verify, VerifySeen
 from hibernation.domain.errors import DumontError, ProviderRefused
 from hibernation.domain.facts import Facts
 from hibernation.domain.idle import Activity, Judgement
-from hibernation.domain.outcomes import Finish, Go, Outcome, Perform, Plan, SetMachine, SetStatus
+from hibernation.domain.outcomes import (
+    DismissSpare,
+    Finish,
+    Go,
+    Outcome,
+    Perform,
+    Plan,
+    SetMachine,
+    SetStatus,
+)
 from hibernation.domain.reconcile import Action, Listing, MachineRow
 from hibernation.domain.states import LIVE_MACHINE_STATES, InstanceStatus, MachineState, OperationKind
-from hibernation.domain.wake import ending, renting
+from hibernation.domain.wake import ending, hedging, racing, renting, spares
+from tests.simulator import simulation
 from tests.simulator.edge import Edge
 from tests.simulator.executor import Executor
+from tests.simulator.invariants import (
+    a_wake_that_is_over_has_no_spare,
+    two_machines_only_while_a_wake_hedges,
+)
 from tests.simulator.reconciler import Looked, Reconciler
 from tests.simulator.requests import Requests
 from tests.simulator.rows import EventRow
@@ -512,3 +526,60 @@ def copies_for_ever() -> list[Change]:
         return Go("quiesce", (saving.accepted(facts, reply),))
 
     return [(snapshot, "_frozen", frozen)]
+
+
+@mutant("two_machines_only_while_a_wake_hedges")
+def keeps_the_machine_that_lost_the_race() -> list[Change]:
+    real = racing._won
+
+    def won(facts: Facts, outcome: Go) -> Go:
+        after = real(facts, outcome)
+        kept = tuple(change for change in after.changes if not isinstance(change, DismissSpare))
+        return replace(after, changes=kept)
+
+    return [(racing, "_won", won)]
+
+
+@mutant("two_machines_only_while_a_wake_hedges a_wake_that_is_over_has_no_spare")
+def forgets_the_spare_of_a_wake_that_ended() -> list[Change]:
+    return [(ending, "_part_with_spare", lambda facts, reason: ())]
+
+
+@mutant("i3 i5")
+def leaves_spares_that_nobody_holds() -> list[Change]:
+    """Both nets torn, and nobody looks before the end."""
+    noticed_at_once = (two_machines_only_while_a_wake_hedges, a_wake_that_is_over_has_no_spare)
+    return [
+        (ending, "_part_with_spare", lambda facts, reason: ()),
+        (simulation, "ALWAYS", tuple(check for check in simulation.ALWAYS if check not in noticed_at_once)),
+        (reconcile, "_is_nobodys_spare", lambda row: False),
+    ]
+
+
+@mutant("a_wake_hedges_once")
+def hedges_again_and_again() -> list[Change]:
+    real = hedging._is_due
+
+    def due(facts: Facts) -> bool:
+        memo = replace(facts.operation.memo, hedged=False)
+        return real(replace(facts, operation=replace(facts.operation, memo=memo)))
+
+    return [(hedging, "_is_due", due)]
+
+
+@mutant("two_machines_only_while_a_wake_hedges")
+def hedges_on_the_same_host() -> list[Change]:
+    return [(hedging, "_may_stand_beside", lambda facts, offer, need: True)]
+
+
+@mutant("i2 two_machines_only_while_a_wake_hedges")
+def goes_back_before_a_lost_launch_is_found() -> list[Change]:
+    real = hedging.conclude_launch
+
+    def conclude(facts: Facts, reply: Reply) -> Outcome:
+        outcome = real(facts, reply)
+        if facts.spare is None or isinstance(outcome, Go):
+            return outcome
+        return spares.back(ending.without_machine(facts.operation.memo, ""))
+
+    return [step(W, "launch", conclude=conclude)]

@@ -78,6 +78,8 @@ class Reconciler:
 
     def _owned(self, machine: Machine) -> bool:
         running = self.db.running(machine.instance_id or 0)
+        if machine.state is MachineState.SPARE:
+            return running is not None and machine.id in (running.machine_id, running.spare_id)
         return (
             running is not None
             and running.kind is OperationKind.HIBERNATE

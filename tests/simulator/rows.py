@@ -72,6 +72,7 @@ class OperationRow:
     point_of_no_return_at: datetime | None = None
     status_before: InstanceStatus = InstanceStatus.RUNNING
     machine_id: int | None = None
+    spare_id: int | None = None
     snapshot_id: int | None = None
     memo: Memo = Memo()
     error_code: str = ""

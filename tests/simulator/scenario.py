@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 from hibernation.domain.facts import Limits
 from hibernation.domain.idle import Policy
@@ -31,6 +32,8 @@ LIMITS = Limits(
     reach=timedelta(seconds=60),
     test=timedelta(seconds=40),
     hook=timedelta(seconds=40),
+    hedge_after=timedelta(seconds=15),
+    hedge_most_usd=Decimal(1),
     install=timedelta(seconds=60),
     thaw_unreachable=timedelta(seconds=60),
     first_beat=timedelta(seconds=40),

@@ -318,6 +318,7 @@ class Simulation:
         waiting = (
             MachineState.INTENDED,
             MachineState.LAUNCHED,
+            MachineState.SPARE,
             MachineState.DESTROYING,
             MachineState.ORPHAN,
         )

@@ -10,20 +10,26 @@ from hibernation.domain.outcomes import (
     BeginSnapshot,
     Change,
     Changes,
+    DismissSpare,
     Emit,
     ForgetMachine,
+    ForgetSpare,
     HoldHibernation,
     IntendMachine,
     JudgeHost,
     MeasuredHost,
     PassPointOfNoReturn,
     RecordEquipment,
+    SetAside,
     SetMachine,
     SetStatus,
     SnapshotAbandoned,
     SnapshotFailed,
     SnapshotFrozen,
     SnapshotVerified,
+    SpareChange,
+    SwapMachines,
+    TakeSpare,
 )
 from hibernation.domain.states import (
     EventType,
@@ -39,7 +45,13 @@ from tests.simulator.witness import Witness
 
 OUR_PREFIX = "dumont-"
 BILLING = frozenset(
-    {MachineState.LAUNCHED, MachineState.ACTIVE, MachineState.DESTROYING, MachineState.ORPHAN}
+    {
+        MachineState.LAUNCHED,
+        MachineState.SPARE,
+        MachineState.ACTIVE,
+        MachineState.DESTROYING,
+        MachineState.ORPHAN,
+    }
 )
 KEEPS_WINDOW = (InstanceStatus.IDLE, InstanceStatus.HIBERNATING)
 
@@ -72,6 +84,8 @@ class Writer:
                 self._set_operation_machine(operation, state, contract_id)
             case ForgetMachine():
                 operation.machine_id = None
+            case SetAside() | SwapMachines() | TakeSpare() | DismissSpare() | ForgetSpare():
+                self._apply_to_spare(operation, change)
             case HoldHibernation(seconds):
                 instance = self.db.instances[operation.instance_id]
                 instance.hold_until = self.clock.after(seconds)
@@ -93,6 +107,26 @@ class Writer:
                 pass
             case SetStatus() | Emit():
                 raise AssertionError(change)
+            case _:
+                assert_never(change)
+
+    def _apply_to_spare(self, operation: OperationRow, change: SpareChange) -> None:
+        match change:
+            case SetAside():
+                self._set_operation_machine(operation, MachineState.SPARE, None)
+                operation.machine_id, operation.spare_id = None, operation.machine_id
+            case SwapMachines():
+                operation.machine_id, operation.spare_id = operation.spare_id, operation.machine_id
+            case TakeSpare():
+                operation.machine_id, operation.spare_id = operation.spare_id, None
+                machine = self.db.machines[operation.machine_id or 0]
+                if machine.state is MachineState.SPARE:
+                    self.set_machine(machine, MachineState.LAUNCHED)
+            case DismissSpare():
+                self.set_machine(self.db.machines[operation.spare_id or 0], MachineState.DESTROYING)
+                operation.spare_id = None
+            case ForgetSpare():
+                operation.spare_id = None
             case _:
                 assert_never(change)
 

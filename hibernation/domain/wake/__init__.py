@@ -1,5 +1,5 @@
 """Wake: choose → launch → loading → reach → install → test → thaw → confirm → hook. A machine that disappoints is
-rejected, the next chosen.
+rejected, the next chosen. Beside one that is slow to answer a second is tried, and the two ``race``.
 
 The first start of a fresh instance is a wake without a snapshot. Rejected machines are left in ``destroying``; the
 reconciler ends them and has it confirmed.
@@ -11,7 +11,7 @@ from hibernation.domain.facts import Facts
 from hibernation.domain.outcomes import Outcome
 from hibernation.domain.states import MachineState
 from hibernation.domain.step import Step
-from hibernation.domain.wake import arriving, ending, renting, restoring, trying
+from hibernation.domain.wake import arriving, ending, hedging, racing, renting, restoring, trying
 
 
 def before(facts: Facts) -> Outcome | None:
@@ -29,7 +29,7 @@ def before(facts: Facts) -> Outcome | None:
         return ending.give_up(facts, operation.cancel_reason, operation.cancel_reason, cancelled=True)
     if late:
         return ending.give_up(facts, "deadline", "it was not done before its deadline")
-    return None
+    return hedging.before(facts)
 
 
 def _without_hook(facts: Facts, *, late: bool) -> Outcome | None:
@@ -43,8 +43,8 @@ def _without_hook(facts: Facts, *, late: bool) -> Outcome | None:
 
 
 STEPS = (
-    Step("choose", "provision", renting.plan_choose, renting.conclude_choose),
-    Step("launch", "provision", renting.plan_launch, renting.conclude_launch),
+    Step("choose", "provision", renting.plan_choose, hedging.conclude_choose),
+    Step("launch", "provision", renting.plan_launch, hedging.conclude_launch),
     Step("loading", "provision", arriving.plan_loading, arriving.conclude_loading),
     Step("reach", "provision", arriving.plan_reach, arriving.conclude_reach),
     Step("install", "provision", arriving.plan_install, arriving.conclude_install),
@@ -52,5 +52,6 @@ STEPS = (
     Step("thaw", "transfer", restoring.plan_thaw, restoring.conclude_thaw),
     Step("confirm", "control", restoring.plan_confirm, restoring.conclude_confirm),
     Step("hook", "transfer", restoring.plan_hook, restoring.conclude_hook),
+    Step("race", "provision", racing.plan_race, racing.conclude_race),
 )
-CHAIN = tuple(step.name for step in STEPS)
+CHAIN = tuple(step.name for step in STEPS if step.name != "race")

@@ -20,10 +20,10 @@ from hibernation.domain.errors import (
     NotSupported,
     ProviderRefused,
 )
-from hibernation.domain.facts import Facts, Memo
-from hibernation.domain.offers import Verdict
+from hibernation.domain.facts import Facts, Limits, Memo
+from hibernation.domain.offers import Offer, Verdict
 from hibernation.domain.outcomes import Emit, Go, Outcome, Perform, Plan, Wait
-from hibernation.domain.pacing import again, look_again, machine_of, overdue, pause, silent
+from hibernation.domain.pacing import again, entered, look_again, machine_of, overdue, pause, silent
 from hibernation.domain.states import EventType, Phase
 from hibernation.domain.wake import ending
 
@@ -34,10 +34,14 @@ STILL = frozenset({Phase.STOPPED, Phase.STOPPING, Phase.OFFLINE})
 
 def loading_allowed(facts: Facts) -> timedelta:
     """How long this machine may load its image."""
-    offer, limits = facts.operation.memo.offer, facts.limits
+    return time_to_load(facts.operation.memo.offer, facts.operation.memo.image_gb, facts.limits)
+
+
+def time_to_load(offer: Offer | None, image_gb: float, limits: Limits) -> timedelta:
+    """How long a machine of this offer may load its image."""
     if offer is None or offer.download_mbps <= 0:
         return limits.loading
-    seconds = facts.operation.memo.image_gb * 8000 / offer.download_mbps * DOWNLOADS_SLOWER
+    seconds = image_gb * 8000 / offer.download_mbps * DOWNLOADS_SLOWER
     return min(limits.loading + timedelta(seconds=seconds), max(limits.loading_most, limits.loading))
 
 
@@ -78,7 +82,7 @@ def _standing(facts: Facts, seen: MachineSeen) -> Outcome:
     """What follows from where the machine stands by its provider's word."""
     memo = _noted(facts, seen)
     if seen.phase is Phase.RUNNING:
-        return Go("reach", memo=memo)
+        return Go("reach", memo=replace(memo, stage_at=0.0))
     if seen.phase is Phase.FAILED:
         return failed(facts, seen.reason, our_fault=seen.our_fault)
     if seen.needs_start and not memo.started:
@@ -94,7 +98,8 @@ def _noted(facts: Facts, seen: MachineSeen) -> Memo:
     memo, phase = facts.operation.memo, seen.phase or ""
     if memo.phase == phase and memo.phase_at:
         return memo
-    return replace(memo, phase=str(phase), phase_at=facts.now.timestamp())
+    came_at = memo.came_at or entered(facts).timestamp()
+    return replace(memo, phase=str(phase), phase_at=facts.now.timestamp(), came_at=came_at)
 
 
 def _too_long(facts: Facts, memo: Memo, seen: MachineSeen) -> str:

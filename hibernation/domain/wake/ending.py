@@ -11,9 +11,11 @@ from hibernation.domain.offers import Verdict
 from hibernation.domain.outcomes import (
     Change,
     Changes,
+    DismissSpare,
     Emit,
     Finish,
     ForgetMachine,
+    ForgetSpare,
     Go,
     JudgeHost,
     Outcome,
@@ -22,18 +24,19 @@ from hibernation.domain.outcomes import (
 )
 from hibernation.domain.pacing import machine_of
 from hibernation.domain.states import EventType, InstanceStatus, MachineState
+from hibernation.domain.wake import spares
 
 BACK_TO = {
     InstanceStatus.HIBERNATED: InstanceStatus.HIBERNATED,
     InstanceStatus.DELETED: InstanceStatus.DELETED,
 }
-HELD = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
+HELD = frozenset({MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE})
 
 
 def give_up(
     facts: Facts, code: str, reason: str, *, cancelled: bool = False, data: Mapping[str, Any] | None = None
 ) -> Finish:
-    """End the wake. The workspace stays safe in storage; a machine already rented is sent away."""
+    """End the wake. The workspace stays safe in storage; what is already rented is sent away."""
     back = (
         BACK_TO.get(facts.operation.status_before, InstanceStatus.FAILED)
         if cancelled
@@ -42,6 +45,7 @@ def give_up(
     event = EventType.OPERATION_CANCELLED if cancelled else EventType.FAILED
     changes = (
         *_part(facts, reason),
+        *_part_with_spare(facts, reason),
         SetStatus(back),
         Emit(event, f"wake ended: {reason}", {"code": code, **(data or {})}),
     )
@@ -49,10 +53,10 @@ def give_up(
 
 
 def reject(facts: Facts, reason: str, verdict: Verdict | None = Verdict.FAILED) -> Outcome:
-    """Send this machine away and take the next offer, on another host; not for ever."""
+    """Send this machine away and take the next offer, on another host; not for ever. With a spare, that one goes on."""
     judged = judge(facts, verdict, reason)
     memo = facts.operation.memo
-    if memo.attempt >= facts.limits.launch_attempts:
+    if _is_last(facts):
         ended = give_up(
             facts, "machines_exhausted", f"{memo.attempt} machines failed, the last one: {reason}"
         )
@@ -60,7 +64,7 @@ def reject(facts: Facts, reason: str, verdict: Verdict | None = Verdict.FAILED) 
     host = machine_of(facts).host
     emit = Emit(EventType.MACHINE_REJECTED, reason, {"host": host})
     changes = (*_part(facts, reason), emit, ForgetMachine(), *judged)
-    return Go("choose", changes, without_machine(memo, host))
+    return _go_on(facts, changes, host)
 
 
 def not_rented(
@@ -80,11 +84,22 @@ def next_offer(facts: Facts, gone: Changes, reason: str, verdict: Verdict | None
     memo, host = facts.operation.memo, machine_of(facts).host
     emit = Emit(EventType.MACHINE_REJECTED, reason, {"host": host})
     changes: Changes = (*gone, emit, ForgetMachine(), *judge(facts, verdict, reason))
-    if memo.attempt >= facts.limits.launch_attempts:
+    if _is_last(facts):
         last = f"{memo.attempt} launches failed, the last one: {reason}"
         ended = give_up(replace(facts, machine=None), "machines_exhausted", last)
         return replace(ended, changes=(*changes, *ended.changes))
-    return Go("choose", changes, without_machine(memo, host))
+    return _go_on(facts, changes, host)
+
+
+def _is_last(facts: Facts) -> bool:
+    """A machine that is tried beside another costs the wake no attempt."""
+    memo = facts.operation.memo
+    return facts.spare is None and memo.attempt >= facts.limits.launch_attempts + memo.hedged
+
+
+def _go_on(facts: Facts, changes: Changes, avoided: str) -> Go:
+    memo = without_machine(facts.operation.memo, avoided)
+    return Go("choose", changes, memo) if facts.spare is None else spares.back(memo, changes)
 
 
 def judge(facts: Facts, verdict: Verdict | None, reason: str) -> tuple[JudgeHost, ...]:
@@ -95,7 +110,7 @@ def judge(facts: Facts, verdict: Verdict | None, reason: str) -> tuple[JudgeHost
 def without_machine(memo: Memo, host: str) -> Memo:
     """What a wake still knows when it begins again on another machine."""
     avoid = (*memo.avoid_hosts, host) if host else memo.avoid_hosts
-    return Memo(attempt=memo.attempt, avoid_hosts=avoid, slow=memo.slow)
+    return Memo(attempt=memo.attempt, avoid_hosts=avoid, slow=memo.slow, hedged=memo.hedged, spare=memo.spare)
 
 
 def _part(facts: Facts, reason: str) -> tuple[Change, ...]:
@@ -107,3 +122,9 @@ def _part(facts: Facts, reason: str) -> tuple[Change, ...]:
         state = MachineState.VOID if facts.operation.memo.deferred else MachineState.ABANDONED
         return (SetMachine(state, reason=reason),)
     return ()
+
+
+def _part_with_spare(facts: Facts, reason: str) -> tuple[Change, ...]:
+    if facts.spare is None:
+        return ()
+    return (DismissSpare(reason),) if facts.spare.state in HELD else (ForgetSpare(),)

@@ -42,7 +42,7 @@ class RunpodProvider:
         return sorted(fitting, key=lambda offer: (offer.price_per_hour, offer.offer_id))
 
     def launch(self, spec: LaunchSpec) -> str:
-        return self._client.create(order_of(spec), who=spec.label, secrets=tuple(spec.env.values()))
+        return self._client.create(order_of(spec), who=spec.place, secrets=tuple(spec.env.values()))
 
     def list_machines(self) -> Sequence[RentedMachine]:
         return [machine_of(row) for row in self._client.pods() if row.get("status") != _ENDED]

@@ -57,7 +57,7 @@ class VastProvider:
     def launch(self, spec: LaunchSpec) -> str:
         order = order_of(spec)
         secrets = tuple(spec.env.values())
-        return self._client.create(spec.offer.offer_id, order, who=spec.label, secrets=secrets)
+        return self._client.create(spec.offer.offer_id, order, who=spec.place, secrets=secrets)
 
     def list_machines(self) -> Sequence[RentedMachine]:
         return [machine_of(row) for row in self._client.list_instances()]

@@ -22,6 +22,7 @@ from hibernation.services.steps.context import Context
 
 GREETING_SECONDS = 10.0
 _DOWN = (Phase.FAILED, Phase.STOPPED)
+_COMING = (MachineState.LAUNCHED, MachineState.SPARE, MachineState.ADOPTING)
 
 
 def look(context: Context, contract_id: str) -> Reply:
@@ -78,7 +79,7 @@ def _greet(context: Context, address: SshAddress, host_key: str) -> None:
 
 
 def _keep(machine: Machine, address: SshAddress, listed: RentedMachine | None) -> None:
-    found = Machine.objects.filter(pk=machine.pk, state__in=(MachineState.LAUNCHED, MachineState.ADOPTING))
+    found = Machine.objects.filter(pk=machine.pk, state__in=_COMING)
     found.update(
         ssh_host=address.host,
         ssh_port=address.port,

@@ -33,6 +33,7 @@ def launch(context: Context, effect: Launch) -> Reply:
         env={**environment_of(instance), "DUMONT_INSTANCE_ID": instance.pk},
         ports=tuple(instance.ports),
         onstart=instance.onstart,
+        at_once=context.operation.spare_id is not None,
     )
     return Launched(context.provider.launch(spec))
 

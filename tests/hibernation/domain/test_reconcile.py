@@ -47,6 +47,18 @@ HERE = {"c1": "dumont-a"}
 ASKED = {"destroy_due_at": ago(seconds=1)}
 
 
+def test_a_spare_that_no_wake_holds_is_sent_away() -> None:
+    assert planned(row(M.SPARE), listed=HERE) == [SendAway(1, "c1")]
+    assert planned(row(M.SPARE, owned=True), listed=HERE) == []
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_spare_that_vanished_is_lost_after_the_grace(owned: bool) -> None:
+    assert planned(row(M.SPARE, owned=owned)) == [NoteMissing(1)]
+    gone = row(M.SPARE, owned=owned, missing_since=NOON - MISSING_GRACE)
+    assert planned(gone) == [DeclareLost(1)]
+
+
 @pytest.mark.parametrize("state", [M.LAUNCHED, M.ACTIVE])
 def test_a_live_machine_that_is_listed_needs_nothing(state: MachineState) -> None:
     assert planned(row(state), listed=HERE) == []

@@ -26,7 +26,8 @@ INSTANCE_DRAWING = {
 }
 MACHINE_DRAWING = {
     "intended": "launched void abandoned",
-    "launched": "active destroying lost",
+    "launched": "active spare destroying lost",
+    "spare": "launched destroying lost",
     "active": "destroying lost released",
     "destroying": "destroyed",
     "destroyed": "destroying",

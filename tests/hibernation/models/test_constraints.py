@@ -99,6 +99,14 @@ def test_an_instance_has_one_live_machine(state: MachineState) -> None:
         make_machine(instance, state=state)
 
 
+def test_an_instance_has_one_spare_beside_its_live_machine() -> None:
+    instance = make_instance()
+    make_machine(instance)
+    make_machine(instance, state=MachineState.SPARE)
+    with refused("one_spare_per_instance"):
+        make_machine(instance, state=MachineState.SPARE)
+
+
 def test_a_released_rental_can_be_adopted_again() -> None:
     make_machine(None, contract_id="1", state=MachineState.RELEASED)
     make_machine(make_instance(), contract_id="1", state=MachineState.ADOPTING)
@@ -117,6 +125,7 @@ def test_an_instance_may_have_many_machines_that_are_over() -> None:
     [
         ("machine_state_known", {"state": "melted"}),
         ("machine_rented_has_a_contract", {"state": "launched", "contract_id": None}),
+        ("machine_rented_has_a_contract", {"state": "spare", "contract_id": None}),
         ("machine_rented_has_a_contract", {"state": "active", "contract_id": None}),
         ("machine_rented_has_a_contract", {"state": "destroying", "contract_id": None}),
         ("machine_rented_has_a_contract", {"state": "destroyed", "contract_id": None}),
@@ -187,6 +196,21 @@ def test_only_a_running_operation_is_leased() -> None:
         make_operation(
             make_instance(), state=OperationState.QUEUED, lease_token=uuid.uuid4(), lease_until=db_now()
         )
+
+
+@pytest.mark.parametrize(
+    "fields", [{"kind": "hibernate"}, {"kind": "wake", "state": "queued"}], ids=["no wake", "not running"]
+)
+def test_only_a_running_wake_has_a_spare(fields: dict[str, Any]) -> None:
+    with refused("operation_spare_is_of_a_running_wake"):
+        make_operation(make_instance(), spare=make_machine(None), **fields)
+
+
+def test_a_spare_is_another_machine() -> None:
+    machine = make_machine(None)
+    make_operation(make_instance(), kind="wake", spare=machine)
+    with refused("operation_spare_is_another"):
+        make_operation(make_instance(), kind="wake", machine=machine, spare=machine)
 
 
 def test_there_is_no_return_only_with_a_snapshot() -> None:

@@ -85,6 +85,14 @@ def test_nobody_passes_whoever_was_first(redis: Redis) -> None:
     assert wait_of(limiter, "x", "first") == 0
 
 
+def test_whoever_does_not_wait_is_let_in_only_where_nobody_waits_and_keeps_no_place(limiter: Limiter) -> None:
+    assert wait_of(limiter, "create", "") == 0
+    assert wait_of(limiter, "create", "") == pytest.approx(SLOW, abs=0.1)
+    assert wait_of(limiter, "create", "a") == pytest.approx(SLOW, abs=0.1)
+    assert wait_of(limiter, "create", "") == pytest.approx(SLOW * 2, abs=0.1)
+    assert wait_of(limiter, "create", "b") == pytest.approx(SLOW * 2, abs=0.1)
+
+
 def test_whoever_does_not_come_holds_nobody_up_and_keeps_the_place(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,8 @@ def make_world(root: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) 
     settings.DUMONT_STORE_ROOT = world.store_root
     # A list that others took shows what a test did some seconds ago.
     settings.DUMONT_LIST_SHARED = timedelta(0)
+    # One machine at a time, unless a test is about two.
+    settings.DUMONT_HEDGE_MOST_USD = Decimal(0)
     settings.DUMONT_SSH_KEY_FILE = root / "id"
     (root / "id.pub").write_text("ssh-ed25519 AAAA test\n")
     world.store_root.mkdir()

@@ -180,6 +180,15 @@ def test_a_launch_orders_everything_at_once(stub: Stub, provider: Provider) -> N
     assert order["onstart"].endswith("\necho hi")
 
 
+@pytest.mark.parametrize(("at_once", "place"), [(False, SPEC.label), (True, "")])
+def test_a_launch_that_does_not_wait_has_no_place_in_line(
+    stub: Stub, provider: Provider, limiter: FreeLimiter, at_once: bool, place: str
+) -> None:
+    stub.says(OK | {"new_contract": 555, "instance_api_key": "k"})
+    provider.launch(replace(SPEC, at_once=at_once))
+    assert limiter.acquired == [("create", place, False)]
+
+
 def test_the_key_in_the_onstart_script_is_one_word_of_the_shell() -> None:
     key = "'ssh-ed25519 AAAA it'\"'\"'s me'"
     assert f"grep -qxF {key} " in order_of(SPEC)["onstart"]
