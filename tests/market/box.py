@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from hibernation.box.fence import FenceReport
 from hibernation.box.jobs import JobProgress
 from hibernation.domain.effects import Trial
 from hibernation.domain.errors import BoxSilent, BoxUnreachable, KeyRefused
@@ -16,12 +17,15 @@ from hibernation.services.tokens import read_agent_token
 from tests.fakes.vast import VastFake
 from tests.fakes.vast.contracts import Contract
 from tests.fakes.vast.machines import door_of
-from tests.hibernation.services.box import FakeBox
+from tests.hibernation.services.box import FakeBox, tree
 
 
 @dataclass
 class MarketBox(FakeBox):
-    """``port``: the one that it is called at. ``load``: of its GPU as its agent sees it, and tells at ``beat_at``."""
+    """``port``: the one that it is called at. ``load``: of its GPU as its agent sees it, and tells at ``beat_at``.
+
+    ``frozen``: what the last freeze saw. ``paused``: its writers are held by a fence.
+    """
 
     fake: VastFake | None = None
     contract_id: int = 0
@@ -31,6 +35,8 @@ class MarketBox(FakeBox):
     boots: int = 0
     logins: int = 0
     logged_in: int = 0
+    frozen: dict[str, str] = field(default_factory=dict)
+    paused: bool = False
 
     @property
     def contract(self) -> Contract | None:
@@ -77,6 +83,23 @@ class MarketBox(FakeBox):
     def start_job(self, job: str, spec: Mapping[str, Any], again: bool) -> JobProgress:
         """Every machine of the market has its workspace at the same place, and all of them are folders here."""
         return super().start_job(job, {**spec, "workspace": str(self.workspace)}, again)
+
+    def _work(self, job: str, spec: Mapping[str, Any]) -> JobProgress:
+        if spec["kind"] == "freeze":
+            self.frozen = tree(self.workspace)
+        return super()._work(job, spec)
+
+    def fence(self) -> FenceReport:
+        """Writers are held from here on; what was written since the last freeze is found."""
+        self.run("true", timeout=1)
+        self.paused = True
+        now = tree(self.workspace)
+        changed = sorted(name for name in {*now, *self.frozen} if now.get(name) != self.frozen.get(name))
+        return FenceReport(len(changed), tuple(changed), (self.load,))
+
+    def resume(self) -> None:
+        self.run("true", timeout=1)
+        self.paused = False
 
     def selftest(self, downloads: Any) -> Trial:
         self.run("true", timeout=1)

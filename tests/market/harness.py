@@ -32,7 +32,7 @@ from hibernation.services import reconcile as reconciling
 from hibernation.services.boundaries import Boundary
 from hibernation.services.instances import register_instance
 from hibernation.services.requests import request_hibernate, request_wake
-from hibernation.services.steps import arriving, context
+from hibernation.services.steps import arriving, boxes, context
 from hibernation.services.sweep import sweep
 from tests.fakes.vast import VastFake
 from tests.fakes.vast.contracts import Contract
@@ -280,6 +280,8 @@ def opened(root: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> I
         market = Market(world, fake, clock)
         monkeypatch.setattr(context, "box_of", market.box)
         monkeypatch.setattr(reconciling, "box_of", market.box)
+        for module in (boxes, reconciling):
+            monkeypatch.setattr(module, "resume_writers", MarketBox.resume)
         monkeypatch.setattr(arriving, "scan_host_key", lambda host, port: "ssh-ed25519 AAAA")
         monkeypatch.setattr(operations, "reached", market.reached)
         try:
