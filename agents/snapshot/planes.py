@@ -192,14 +192,15 @@ def _scatter(words: Words, planes: Sequence[Octets], rotate: bool) -> None:
 
 def _gather(words: Words, planes: Sequence[Octets], rotate: bool) -> None:
     """Fill the words from the planes."""
-    scratch = np.empty(_STEP, words.dtype)
-    halves = [np.empty(_STEP, np.uint16) for _ in planes[::2]]
+    scratch, low, high = np.empty(_STEP, words.dtype), np.empty(_STEP, np.uint16), np.empty(_STEP, np.uint16)
     for at in range(0, len(words), _STEP):
         block = words[at : at + _STEP]
-        lanes: Sequence[Words] = [plane[at : at + _STEP] for plane in planes]
-        if len(lanes) == 4:
-            lanes = [_paired(*lanes[n : n + 2], half[: len(block)]) for n, half in zip((0, 2), halves, strict=True)]
-        _paired(*lanes, block)
+        lanes = [plane[at : at + _STEP] for plane in planes]
+        if len(lanes) == 2:
+            _paired(lanes[0], lanes[1], block)
+        else:
+            bottom = _paired(lanes[0], lanes[1], low[: len(block)])
+            _paired(bottom, _paired(lanes[2], lanes[3], high[: len(block)]), block)
         if rotate:
             wide = scratch[: len(block)]
             np.left_shift(block, 8 * words.itemsize - 1, out=wide)

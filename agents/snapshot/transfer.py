@@ -107,7 +107,7 @@ class Transfer:
         raise SnapshotError("upload_failed", f"the store did not take a {kind} of {size} bytes: {reason}")
 
     def expect(self, keys: Sequence[str]) -> None:
-        """These objects will be downloaded, in about this order: their URLs are asked for in few requests, from now on."""
+        """These objects will be downloaded, in about this order: their URLs are asked for in few requests, at once."""
         self._downloads.expect(keys)
         if keys:
             threading.Thread(target=self._ask_ahead, args=(keys[0],), daemon=True, name="ask-ahead").start()
