@@ -27,7 +27,7 @@ from agents.snapshot.format import (
 )
 
 _HEAD = re.compile(rb'\{"format":(\d{1,9}),')
-_HEX = re.compile(r"[0-9a-f]*\Z")
+_HEX = b"0123456789abcdef"
 _NUL = b"\\u0000"
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?\Z")
 _REVISION = re.compile(r"[0-9a-f]{40}\Z")
@@ -58,7 +58,17 @@ def seal_manifest(frame: bytes, keys: Keys) -> bytes | bytearray:
 
 def unpack_manifest(stored: bytes, keys: Keys, expected_id: str) -> Manifest:
     """The checked manifest, or ``SnapshotError('snapshot_unproven')`` saying what is wrong."""
-    raw = unzstd(keys.unseal(stored, MANIFEST), MAX_MANIFEST)
+    return read_frame(unseal_manifest(stored, keys), keys, expected_id)
+
+
+def unseal_manifest(stored: bytes, keys: Keys) -> bytes:
+    """The compressed manifest in the stored bytes, or ``SnapshotError('snapshot_unproven')``."""
+    return bytes(keys.unseal(stored, MANIFEST))
+
+
+def read_frame(frame: bytes, keys: Keys, expected_id: str) -> Manifest:
+    """The checked manifest of an unsealed one, or ``SnapshotError('snapshot_unproven')`` saying what is wrong."""
+    raw = unzstd(frame, MAX_MANIFEST)
     if keys.name(raw) != expected_id:
         raise ManifestInvalid("the manifest's id is not the one recorded")
     return parse_manifest(raw)
@@ -213,7 +223,7 @@ def _check_xattrs(path: str, xattrs: dict[str, str]) -> None:
 
 
 def _is_hex(text: str) -> bool:
-    return _HEX.match(text) is not None
+    return text.isascii() and not text.encode().translate(None, _HEX)
 
 
 def _encoded(text: str) -> bytes:

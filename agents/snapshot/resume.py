@@ -29,10 +29,14 @@ def _rooms() -> Rooms:
 
 @dataclass(slots=True)
 class Work:
-    """One thaw while it runs. Files go by their index in the manifest; ``placed`` holds the lstat of finished ones."""
+    """One thaw while it runs. Files go by their index in the manifest; ``placed`` holds the lstat of finished ones.
+
+    ``frame`` is the manifest as it was compressed.
+    """
 
     spec: ThawSpec
     manifest: Manifest
+    frame: bytes
     place: Place
     progress: Progress
     transfer: Transfer

@@ -96,10 +96,23 @@ def save_state(path: Path, frame: bytes, looks: Sequence[Kept], book: RuleBook, 
     write_atomically(path, msgspec.msgpack.encode(file))
 
 
-def save_restored(path: Path, manifest: Manifest, looks: Sequence[Kept], book: RuleBook, keys: Keys) -> None:
-    """The state file of a machine that was restored: only what is there as the snapshot had it is remembered."""
-    rows = replace(manifest, files=[kept.row for kept in looks])
-    save_state(path, compress_manifest(encode_manifest(rows)), looks, book, keys)
+def save_restored(
+    path: Path,
+    manifest: Manifest,
+    looks: Sequence[Kept],
+    book: RuleBook,
+    keys: Keys,
+    frame: bytes | None = None,
+) -> None:
+    """The state file of a machine that was restored: only what is there as the snapshot had it is remembered.
+
+    ``frame`` is the manifest, compressed, if the caller has it: it is used if all of its files are remembered as they
+    are listed.
+    """
+    rows = [kept.row for kept in looks]
+    if frame is None or rows != manifest.files:
+        frame = compress_manifest(encode_manifest(replace(manifest, files=rows)))
+    save_state(path, frame, looks, book, keys)
 
 
 def load_state(path: Path, keys: Keys | None = None) -> State | None:

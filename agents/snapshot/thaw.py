@@ -25,7 +25,7 @@ from agents.snapshot.format import (
     file_tier,
 )
 from agents.snapshot.journal import Journal, journal_path
-from agents.snapshot.manifest import check_refs, check_size, count, unpack_manifest
+from agents.snapshot.manifest import check_refs, check_size, count, read_frame, unseal_manifest
 from agents.snapshot.model_cache import fetch_command
 from agents.snapshot.pipeline import closed_after
 from agents.snapshot.place import Place
@@ -47,11 +47,11 @@ def thaw(spec: ThawSpec, job_dir: Path, progress: Progress, transfer: Transfer) 
     """
     progress.set(phase="manifest")
     progress.follow(lambda: transfer.moved)
-    manifest = _fetch_manifest(spec, transfer)
+    manifest, frame = _fetch_manifest(spec, transfer)
     place, journal = Place(spec.workspace), Journal(job_dir / "journal")
     with closed_after(place, journal):
         place.open()
-        work = Work(spec, manifest, place, progress, transfer, journal, job_dir)
+        work = Work(spec, manifest, frame, place, progress, transfer, journal, job_dir)
         return _thaw(work)
 
 
@@ -61,6 +61,7 @@ def _thaw(work: Work) -> dict[str, Any]:
     progress.set(
         phase="look", files_total=len(manifest.files), bytes_total=sum(file.size for file in manifest.files)
     )
+    work.transfer.expect([pack.key for pack in sorted(manifest.packs, key=lambda pack: pack.tier)])
     is_empty = work.place.is_empty()
     dirs = sorted(manifest.dirs)
     for row in dirs:
@@ -70,7 +71,6 @@ def _thaw(work: Work) -> dict[str, Any]:
     else:
         keep_finished(work)
     tiers = _tiers(work)
-    work.transfer.expect([pack.key for pack in sorted(manifest.packs, key=lambda pack: pack.tier)])
     progress.set(phase="download")
     progress.usable_after(sum(manifest.files[number].size for number in tiers[0]))
     usable_at: list[str] = []
@@ -86,11 +86,12 @@ def _thaw(work: Work) -> dict[str, Any]:
     progress.set(phase="finish")
     _link(work)
     work.place.drop_staging()
-    _save_state(work, [work.place.finish_dir(row) for row in reversed(dirs)])
+    _save_state(work, [work.place.finish_dir(row) for row in reversed(dirs)][::-1])
     return _result(work, usable_at[0])
 
 
-def _fetch_manifest(spec: ThawSpec, transfer: Transfer) -> Manifest:
+def _fetch_manifest(spec: ThawSpec, transfer: Transfer) -> tuple[Manifest, bytes]:
+    """The proven manifest, and the same compressed."""
     reference = spec.manifest
     if reference.size > MAX_MANIFEST_STORED:
         raise ManifestInvalid(f"a manifest of {reference.size} bytes is too big")
@@ -98,10 +99,11 @@ def _fetch_manifest(spec: ThawSpec, transfer: Transfer) -> Manifest:
     transfer.download(reference.key, 0, memoryview(stored))
     if hashlib.sha256(stored).hexdigest() != reference.sha256:
         raise ManifestInvalid("the stored manifest is not the one recorded (sha256)")
-    manifest = unpack_manifest(bytes(stored), spec.keys, reference.id)
+    frame = unseal_manifest(bytes(stored), spec.keys)
+    manifest = read_frame(frame, spec.keys, reference.id)
     check_refs(manifest)
     check_size(manifest, spec.expect.files, spec.expect.size)
-    return manifest
+    return manifest, frame
 
 
 def _tiers(work: Work) -> tuple[list[int], list[int]]:
@@ -129,7 +131,8 @@ def _save_state(work: Work, dirs: list[DirRow]) -> None:
         spec.workspace, work.job_dir, spec.state_file, journal_path(spec.state_file), spec.token_file
     )
     rows = replace(work.manifest, dirs=dirs)
-    save_restored(spec.state_file, rows, list(_kept(work)), RuleBook(own=own), spec.keys)
+    frame = work.frame if dirs == work.manifest.dirs else None
+    save_restored(spec.state_file, rows, list(_kept(work)), RuleBook(own=own), spec.keys, frame)
 
 
 def _kept(work: Work) -> Iterator[Kept]:
@@ -138,8 +141,10 @@ def _kept(work: Work) -> Iterator[Kept]:
         info = work.placed.get(number)
         if info is None or (info.st_size, info.st_mtime_ns) != (file.size, file.mtime_ns):
             continue
-        row = file._replace(mode=stat.S_IMODE(info.st_mode), uid=info.st_uid, gid=info.st_gid)
-        yield Kept(row, info.st_ctime_ns, info.st_ino)
+        now = (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
+        if now != (file.mode, file.uid, file.gid):
+            file = file._replace(mode=now[0], uid=now[1], gid=now[2])
+        yield Kept(file, info.st_ctime_ns, info.st_ino)
 
 
 def _result(work: Work, usable_at: str) -> dict[str, Any]:

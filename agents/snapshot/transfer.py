@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,15 @@ class Transfer:
         raise SnapshotError("upload_failed", f"the store did not take a {kind} of {size} bytes: {reason}")
 
     def expect(self, keys: Sequence[str]) -> None:
-        """These objects will be downloaded, in about this order: their URLs are asked for in few requests."""
+        """These objects will be downloaded, in about this order: their URLs are asked for in few requests, at once."""
         self._downloads.expect(keys)
+        if keys:
+            threading.Thread(target=self._ask_ahead, args=(keys[0],), daemon=True, name="ask-ahead").start()
+
+    def _ask_ahead(self, key: str) -> None:
+        """Whoever wants to download waits for this answer, and asks anew if there is none."""
+        with suppress(Exception):  # the job may have ended, and closed the connection, meanwhile
+            self._downloads.get(key)
 
     def download(self, key: str, start: int, into: memoryview) -> None:
         """Fill ``into`` with the bytes of an object from ``start`` on.

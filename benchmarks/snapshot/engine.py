@@ -1,20 +1,29 @@
-"""Our engine as a machine runs it: the detached job, its spec, its progress. Encrypted, as by default."""
+"""Our engine as a machine runs it: the bundle, the detached job, its spec, its progress. Encrypted, as by default."""
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.snapshot.contest import Stage, Tool, clear, size_of
 from benchmarks.snapshot.meter import CommandFailed, Cost, measure
+from hibernation.box.bundle import agent_bundle
 
 ROOT = Path(__file__).parents[2]
+_IMPORTS = (
+    "import http.client, agents.jobs, agents.snapshot.freeze, agents.snapshot.thaw, agents.snapshot.planes"
+)
 _KEYS = {"id": "11" * 32, "cipher": "22" * 32}
 
 
@@ -60,7 +69,7 @@ class Box:
         watch = Watch(folder, until_usable)
         watch.start()
         try:
-            cost = measure(_agent("start", folder), env={"PYTHONPATH": str(ROOT)})
+            cost = measure(_agent("start", folder), env=_as_installed()[1])
         except CommandFailed as error:
             if not watch.stopped:
                 raise CommandFailed(
@@ -110,9 +119,7 @@ class Watch(threading.Thread):
                 self.usable_at = time.monotonic()
                 if self._stop_there:
                     self.stopped = True
-                    subprocess.run(
-                        _agent("stop", self._folder), cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-                    )
+                    subprocess.run(_agent("stop", self._folder), check=True, stdout=subprocess.DEVNULL)
                 return
 
     def finish(self) -> None:
@@ -167,7 +174,26 @@ class Dumont:
 
 
 def _agent(verb: str, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "agents", "job", verb, "--dir", str(folder)]
+    return [sys.executable, str(_as_installed()[0]), "job", verb, "--dir", str(folder)]
+
+
+@cache
+def _as_installed() -> tuple[Path, dict[str, str]]:
+    """The bundle and an environment in which the packages it needs are compiled, as pip leaves them on a machine.
+
+    Those of this checkout's own environment are not: without this each job would compile numpy anew.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="dumont-benchmark-agent-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    bundle = folder / "agents.pyz"
+    bundle.write_bytes(agent_bundle())
+    env = {
+        "PYTHONPATH": str(bundle),
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(folder / "compiled"),
+    }
+    subprocess.run([sys.executable, "-c", _IMPORTS], cwd=folder, env={**os.environ, **env}, check=True)
+    return bundle, env
 
 
 def _last(path: Path) -> str:

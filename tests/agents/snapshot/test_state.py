@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,13 @@ from agents.snapshot.catalog import Chunk, FrozenFile, Kept, Known, Pack, known_
 from agents.snapshot.cipher import Keys
 from agents.snapshot.errors import SnapshotError
 from agents.snapshot.format import HOLE, DirRow, FileRow, Manifest
-from agents.snapshot.manifest import check_refs, decode_manifest, encode_manifest, parse_manifest
+from agents.snapshot.manifest import (
+    check_refs,
+    compress_manifest,
+    decode_manifest,
+    encode_manifest,
+    parse_manifest,
+)
 from agents.snapshot.rules import RuleBook
 from agents.snapshot.state import State, load_state, save_restored
 from agents.snapshot.walk import walk
@@ -45,6 +52,18 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert tuple(state.manifest.files) == files
     assert (list(state.ctimes), state.inodes[1]) == ([5, 6], (1 << 64) - 2)
     assert state.book == BOOK
+
+
+def test_a_given_frame_is_kept_if_every_file_came_out_as_listed(tmp_path: Path) -> None:
+    listed = manifest(row("a"), row("b"))
+    frame = compress_manifest(encode_manifest(replace(listed, created_at="as it was stored")))
+    looks = [Kept(file, 1, 2) for file in listed.files]
+    save_restored(tmp_path / "whole", listed, looks, BOOK, KEYS, frame)
+    save_restored(tmp_path / "part", listed, looks[1:], BOOK, KEYS, frame)
+    whole, part = (load_state(tmp_path / name, KEYS) for name in ("whole", "part"))
+    assert whole is not None and part is not None
+    assert (whole.manifest.created_at, part.manifest.created_at) == ("as it was stored", "now")
+    assert part.manifest.files == listed.files[1:]
 
 
 def test_another_key_or_no_file_is_no_state(tmp_path: Path) -> None:

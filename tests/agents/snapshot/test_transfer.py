@@ -172,3 +172,29 @@ def test_a_cap_slows_both_directions_together(handler: type[Handler], tmp_path: 
         capped.close()
     assert 0.9 < time.monotonic() - began < 3
     assert capped.moved == 2 * len(BODY)
+
+
+def test_urls_that_will_be_wanted_are_asked_for_at_once(transfer: Transfer, handler: type[Handler]) -> None:
+    transfer.expect(["k", "l"])
+    wait_for_the_asking()
+    assert len(handler.asked) == 1
+    handler.script[:] = [whole]
+    assert fetch(transfer) == BODY
+    assert len(handler.asked) == 1
+
+
+def test_asking_ahead_in_vain_keeps_no_download_from_asking(
+    transfer: Transfer, handler: type[Handler], tmp_path: Path
+) -> None:
+    (tmp_path / "token").unlink()
+    transfer.expect(["k"])
+    wait_for_the_asking()
+    (tmp_path / "token").write_text("token")
+    handler.script[:] = [whole]
+    assert fetch(transfer) == BODY
+
+
+def wait_for_the_asking() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "ask-ahead":
+            thread.join()
