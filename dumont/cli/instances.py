@@ -13,7 +13,7 @@ from dumont.client.operations import standing
 
 from . import waiting
 from .arguments import AsJson, Instance, Limit
-from .output import cell, console, facts, moment, print_json, print_json_line, say, seconds_until, table
+from .output import cell, draw, facts, moment, print_json, print_json_line, say, seconds_until, table
 from .session import instance_path, session_of, status_of
 
 FOLLOW_EVERY = 2.0
@@ -83,7 +83,7 @@ def status(ctx: typer.Context, instance: Instance, as_json: AsJson = False) -> N
         print_json(row)
         return
     title = f"{row['instance_id']}  {row['name']}".rstrip()
-    console().print(Panel(facts(_facts(row)), title=cell(title), title_align="left", expand=False))
+    draw(Panel(facts(_facts(row)), title=cell(title), title_align="left", expand=False))
 
 
 def _facts(row: Row) -> list[tuple[str, Any]]:

@@ -40,6 +40,10 @@ def login(
 def _ask(token_stdin: bool) -> str:
     if token_stdin:
         return sys.stdin.readline()
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise Failure(Code.USAGE, "There is nobody to ask for the token: use --token-stdin or --token-file.")
     return getpass.getpass("Token (dmt_…, not shown): ")
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()

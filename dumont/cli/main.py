@@ -13,7 +13,7 @@ from dumont.client.errors import ClientError
 
 from . import doctor, instances, logging_in, market, orders, remote, rules, runs, saved
 from .exits import MEANING, Code, Failure, failure_of
-from .output import complain
+from .output import complain, speak_plainly
 from .session import Options, Session
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANING.items())
@@ -70,6 +70,7 @@ def dumont(
 
     Begin with: dumont login https://your.server
     """
+    speak_plainly()
     ctx.obj = Session(Options(url, token_file, timeout, insecure))
 
 

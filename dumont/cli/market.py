@@ -68,7 +68,8 @@ def _rank(found: dict[str, Any]) -> None:
 def _advise(found: dict[str, Any]) -> None:
     advice = found["advice"] or {"sentence": "Nothing fits.", "relaxations": []}
     say(advice["sentence"])
-    for one in advice["relaxations"]:
+    # The sentence names the first one.
+    for one in advice["relaxations"][1:]:
         say(f"  {one['sentence']}")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -42,6 +43,13 @@ def console(*, to_stderr: bool = False) -> Console:
     return Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=False, width=width)
 
 
+def speak_plainly() -> None:
+    """A terminal that cannot show a character gets its escape instead of an end of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(data: Any) -> None:
     """Pure ASCII: whatever is in it arrives as its escape."""
     print(json.dumps(data, indent=2))
@@ -73,7 +81,16 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) ->
         drawn.add_column(Text(heading), overflow="fold")
     for row in shown:
         drawn.add_row(*row)
-    console().print(drawn)
+    draw(drawn)
+
+
+def draw(what: RenderableType) -> None:
+    """Without the blanks that fill up a last column."""
+    to = console()
+    with to.capture() as drawn:
+        to.print(what)
+    for line in drawn.get().splitlines():
+        print(line.rstrip())
 
 
 def facts(rows: Iterable[tuple[str, Any]]) -> Table:

@@ -14,7 +14,7 @@ from dumont.client.http import Client
 
 from .arguments import AsJson, Instance
 from .exits import Code, Failure
-from .output import console, facts, print_json, say
+from .output import draw, facts, print_json, say
 from .session import instance_path, session_of
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -44,7 +44,7 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    console().print(facts((name, _written(value)) for name, value in found.items()))
+    draw(facts((name, _written(value)) for name, value in found.items()))
 
 
 def _written(value: Any) -> str:

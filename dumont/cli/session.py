@@ -13,6 +13,7 @@ from urllib.parse import quote
 import typer
 
 from dumont.client.addresses import checked
+from dumont.client.errors import BadAddress
 from dumont.client.http import Client
 
 from .exits import Code, Failure
@@ -51,15 +52,20 @@ class Session:
         """Checked: a token may be sent there."""
         given = self.options.url or os.environ.get("DUMONT_URL")
         if given:
-            return checked(given, plain_http=self.options.plain_http or self._is_kept(given))
+            return self._checked(given)
         if self.kept is None:
             raise Failure(
                 Code.NOT_ALLOWED, "Not logged in: run dumont login URL, or set DUMONT_URL and DUMONT_TOKEN."
             )
         return checked(self.kept.url, plain_http=self.options.plain_http or self.kept.plain_http)
 
-    def _is_kept(self, url: str) -> bool:
-        return self.kept is not None and self.kept.plain_http and url.rstrip("/") == self.kept.url
+    def _checked(self, given: str) -> str:
+        try:
+            return checked(given, plain_http=self.options.plain_http)
+        except BadAddress:
+            if self.kept is None or not self.kept.plain_http or given.rstrip("/") != self.kept.url:
+                raise
+            return self.kept.url
 
     def _token_for(self, url: str) -> str:
         if self.options.token_file is not None:
