@@ -29,6 +29,9 @@ class Commands(TyperGroup):
             failure = error if isinstance(error, Failure) else failure_of(error)
             complain(failure.message)
             raise typer.Exit(int(failure.code)) from None
+        except KeyError as error:
+            complain(f"The answer lacks {error}: the server is of another version. See dumont doctor.")
+            raise typer.Exit(int(Code.UNREACHABLE)) from None
         except KeyboardInterrupt:
             raise typer.Exit(int(Code.INTERRUPTED)) from None
 

@@ -49,7 +49,7 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
 
 def _written(value: Any) -> str:
     """As it can be given again."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
 def _wish(client: Client, settings: list[str]) -> dict[str, Any]:

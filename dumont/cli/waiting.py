@@ -113,7 +113,7 @@ class Lines:
         for step in self._steps.ended(operation):
             self._print(step_line(step))
         text, now = standing(operation), time.monotonic()
-        if operation["state"] in ENDED or text == self._told[1]:
+        if operation["state"] in ENDED or text in (self._told[1], f"{operation['step']}: ..."):
             return
         if operation["step"] != self._told[0] or now - self._told_at >= _LINE_EVERY:
             self._print(text)

@@ -146,6 +146,11 @@ def test_a_server_that_fails_is_unreachable(terminal: Terminal) -> None:
     assert terminal.run("ls", code=6).stderr == "Too many.\n"
 
 
+def test_a_server_that_answers_something_else_is_said_to_be_another(terminal: Terminal) -> None:
+    terminal.wire.replies = [httpx.Response(200, json={"boxes": []})]
+    assert "lacks 'instances'" in terminal.run("ls", code=6).stderr
+
+
 def test_one_who_may_not_is_not_allowed(terminal: Terminal) -> None:
     refusal = {"error": {"code": "permission_denied", "message": "Not yours."}}
     terminal.wire.replies = [httpx.Response(403, json=refusal)]
