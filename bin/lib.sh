@@ -5,7 +5,7 @@
 say() { printf 'dumont: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# prepare SET: afterwards $python runs in an environment that holds requirements/SET.txt (embedded or dev).
+# prepare SET: afterwards $python runs in an environment that holds requirements/SET.txt (cli, embedded or dev).
 prepare() {
     venv=$(choose_venv "$1")
     python=$venv/bin/python
@@ -13,7 +13,7 @@ prepare() {
     [ -w "$root" ] || export PYTHONDONTWRITEBYTECODE=1
 }
 
-# A copy of the list that was installed is the stamp. dev.txt holds all of embedded.txt, so syncing it stamps both.
+# A copy of the list that was installed is the stamp. Each set holds all of the one before it, so syncing it stamps those too.
 is_synced() {
     [ -x "$python" ] && cmp -s "$root/requirements/$1.txt" "$venv/.synced-$1.txt"
 }
@@ -43,13 +43,23 @@ lock_checkout() {
 
 build() {
     ! is_synced "$1" || return 0 # another run did it while this one waited
-    set_name=$1
-    [ ! -f "$venv/.synced-dev.txt" ] || set_name=dev
+    set_name=$(widest "$1")
     has_venv || make_venv || return 1
     rm -f "$venv"/.synced-*.txt
     install_requirements "$set_name" || return 1
-    cp "$root/requirements/embedded.txt" "$venv/.synced-embedded.txt"
-    [ "$set_name" != dev ] || cp "$root/requirements/dev.txt" "$venv/.synced-dev.txt"
+    for each in cli embedded dev; do
+        cp "$root/requirements/$each.txt" "$venv/.synced-$each.txt"
+        [ "$each" != "$set_name" ] || break
+    done
+}
+
+# Nothing that was installed for another script is lost to this one's.
+widest() {
+    found=
+    for each in cli embedded dev; do
+        if [ "$each" = "$1" ] || [ -f "$venv/.synced-$each.txt" ]; then found=$each; fi
+    done
+    printf '%s\n' "$found"
 }
 
 has_venv() {

@@ -1,12 +1,12 @@
-"""Dumont's HTTP API with a person's token, as curl would use it."""
+"""Dumont's HTTP API with a person's token, as the command line uses it, and patient."""
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.error
-import urllib.request
 from typing import Any
+
+from dumont.client.errors import ClientError, Refused, Unreachable
+from dumont.client.http import Client as ApiClient
 
 from .errors import DemoFailed
 
@@ -17,50 +17,33 @@ class Client:
     """Reads are repeated for 20 s while the web restarts; what changes something is sent once."""
 
     def __init__(self, base_url: str, token: str) -> None:
-        self._base = base_url
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        # A proxy of the environment has no business on this machine's own loopback.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._api = ApiClient(base_url, token)
 
     def get(self, path: str) -> dict[str, Any]:
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                return self._send("GET", path, None)
-            except urllib.error.HTTPError as error:
-                raise _refused(error) from None
-            except OSError as error:
+                return self._api.get(path)
+            except Unreachable as error:
                 if time.monotonic() > deadline:
-                    raise DemoFailed(f"{self._base}{path} does not answer: {error}", "web") from None
+                    raise _failed("GET", path, error) from None
                 time.sleep(0.2)
+            except ClientError as error:
+                raise _failed("GET", path, error) from None
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._change("POST", path, body)
+        try:
+            return self._api.post(path, body)
+        except ClientError as error:
+            raise _failed("POST", path, error) from None
 
     def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._change("PUT", path, body)
-
-    def _change(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._send(method, path, body)
-        except urllib.error.HTTPError as error:
-            raise _refused(error) from None
-        except OSError as error:
-            raise DemoFailed(f"{method} {path}: {error}", "web") from None
-
-    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._base + path, data, self._headers, method=method)  # noqa: S310
-        with self._opener.open(request, timeout=30) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+            return self._api.put(path, body)
+        except ClientError as error:
+            raise _failed("PUT", path, error) from None
 
 
-def _refused(error: urllib.error.HTTPError) -> DemoFailed:
-    with error:
-        said = error.read().decode(errors="replace")
-    try:
-        said = json.loads(said)["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        said = said[:300]
-    return DemoFailed(f"{error.url} answered {error.code}: {said}", "web")
+def _failed(method: str, path: str, error: ClientError) -> DemoFailed:
+    said = f"answered {error.status}: " if isinstance(error, Refused) else ""
+    return DemoFailed(f"{method} {path}: {said}{error.message}", "web")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dumont.client.units import printable
+
 from .inventory import Entry, Inventory
-from .units import printable
 
 _ASPECTS = {
     "kind": "kind",

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import units
+from dumont.client.operations import ENDED, Steps, standing, why_ended
+
 from .client import Client
 from .errors import DemoFailed
 from .story import Story
@@ -15,7 +16,6 @@ Status = dict[str, Any]
 Operation = dict[str, Any]
 
 _PAUSE = 0.3
-_ENDED = ("succeeded", "failed", "cancelled")
 _LOGS = {
     "wake": ("provision", "transfer"),
     "hibernate": ("transfer", "control"),
@@ -31,7 +31,7 @@ class Follower:
         self._story = story
         self._path = f"/api/instances/{instance}"
         self._seen_event = 0
-        self._seen_steps: set[tuple[int, str, str]] = set()
+        self._steps = Steps()
 
     def status(self) -> Status:
         return self._client.get(f"{self._path}/status")
@@ -54,7 +54,7 @@ class Follower:
         while True:
             found = self._client.get(f"/api/operations/{number}")
             self._tell_news(found)
-            if found["state"] in _ENDED:
+            if found["state"] in ENDED:
                 return _succeeded(found)
             if time.monotonic() > deadline:
                 raise DemoFailed(
@@ -62,28 +62,19 @@ class Follower:
                     f"{found['waiting_for'] or 'no word why'}",
                     *_LOGS[found["kind"]],
                 )
-            self._story.live(
-                f"  {found['step']}: {units.progress(found['progress']) or found['waiting_for'] or '...'}"
-            )
+            self._story.live(f"  {standing(found)}")
             watch()
             time.sleep(_PAUSE)
 
     def _tell_news(self, operation: Operation) -> None:
-        steps = [step for step in operation["steps"] if self._is_new(operation, step)]
         news = [
-            (step["finished_at"], f"  {step['step']:<9}{step['seconds']:6.2f} s", "step") for step in steps
+            (step["finished_at"], f"  {step['step']:<9}{step['seconds']:6.2f} s", "step")
+            for step in self._steps.ended(operation)
         ]
         events = [(e["timestamp"], f"  {e['event_type']}: {e['reason']}", "event") for e in self.new_events()]
         # A step's own events carry the time of its end; the step goes first.
         for at, text, kind in sorted(news + events, key=lambda item: item[0]):
             self._story.say(text, at, kind)
-
-    def _is_new(self, operation: Operation, step: dict[str, Any]) -> bool:
-        mark = (operation["id"], step["step"], step["entered_at"])
-        if step["finished_at"] is None or mark in self._seen_steps:
-            return False
-        self._seen_steps.add(mark)
-        return True
 
 
 class Readings:
@@ -113,6 +104,6 @@ class Readings:
 
 def _succeeded(operation: Operation) -> Operation:
     if operation["state"] != "succeeded":
-        why = operation["error"] or operation["cancel_reason"]
-        raise DemoFailed(f"The {operation['kind']} {operation['state']}: {why}", *_LOGS[operation["kind"]])
+        said = f"The {operation['kind']} {operation['state']}: {why_ended(operation)}"
+        raise DemoFailed(said, *_LOGS[operation["kind"]])
     return operation

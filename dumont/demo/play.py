@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import units
+from dumont.client import units
+
 from .background import Background
 from .compare import compare
 from .copying import Extent, check_space, copy_tree, measure, move_into

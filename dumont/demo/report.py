@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dumont.client.units import printable
+
 from .compare import Difference
 from .inventory import Inventory
 from .story import Story
-from .units import printable
 
 SHOWN = 20
 _REPORTED = 1000

@@ -24,6 +24,10 @@ Dumont is up until Ctrl-C.
   admin    {url}/admin/   user {USER}, password {password}
   token    {token}
 
+  export DUMONT_URL={url} DUMONT_TOKEN={token}
+  bin/dumont status {INSTANCE}
+  bin/dumont wake {INSTANCE} --wait
+
   {curl} {instance}/status
   {body} -X PUT -d '{{"pause_after_minutes": 2}}' {instance}/config
   {curl} -X POST '{instance}/hibernate?wait=120'

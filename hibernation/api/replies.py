@@ -16,6 +16,7 @@ from hibernation.domain.states import OperationState
 from hibernation.models import Operation
 
 WAIT = OpenApiParameter("wait", OpenApiTypes.FLOAT, description="Seconds to wait for the end, at most 300.")
+LOOK_EVERY_SECONDS = 2
 KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
 
 
@@ -47,8 +48,13 @@ def operation_reply(operation: Operation, seconds: float) -> Response:
     if operation.state in (OperationState.FAILED, OperationState.CANCELLED):
         error = {"code": operation.error_code, "message": operation.error}
         return Response({"success": False, "error": error, "operation": operation.pk}, status=409)
-    location = {"Location": f"/api/operations/{operation.pk}"}
-    return Response(OperationSerializer(operation).data, status=202, headers=location)
+    return accepted(operation)
+
+
+def accepted(operation: Operation) -> Response:
+    """202: it goes on, there it can be looked at, and about that often."""
+    headers = {"Location": f"/api/operations/{operation.pk}", "Retry-After": str(LOOK_EVERY_SECONDS)}
+    return Response(OperationSerializer(operation).data, status=202, headers=headers)
 
 
 def _guide_reply(operation: Operation) -> dict[str, Any]:

@@ -156,6 +156,8 @@ class MachineSerializer(serializers.ModelSerializer[Machine]):
             "ends_at",
             "ssh_host",
             "ssh_port",
+            "ssh_user",
+            "host_key",
             "gpus",
             "driver",
             "cuda",
@@ -248,6 +250,8 @@ class StatusSerializer(serializers.Serializer[Instance]):
     status = serializers.CharField()
     gpu_utilization = serializers.FloatField(allow_null=True)
     last_activity = serializers.DateTimeField(source="last_activity_at", allow_null=True)
+    idle_since = serializers.DateTimeField(allow_null=True)
+    hibernate_due_at = serializers.DateTimeField(allow_null=True)
     auto_hibernation = serializers.SerializerMethodField()
     vast_info = serializers.SerializerMethodField()
     freshness = serializers.SerializerMethodField()

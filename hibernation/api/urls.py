@@ -4,7 +4,18 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from hibernation.api import boxes, enrolments, files, heartbeat, offers, snapshots, store, views
+from hibernation.api import (
+    boxes,
+    enrolments,
+    files,
+    heartbeat,
+    me,
+    offers,
+    operations,
+    snapshots,
+    store,
+    views,
+)
 from hibernation.models.instance import INSTANCE_ID
 
 SNAPSHOTS = rf"^instances/(?P<instance_id>{INSTANCE_ID})/snapshots"
@@ -12,7 +23,7 @@ SNAPSHOT = rf"{SNAPSHOTS}/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})"
 
 router = SimpleRouter(trailing_slash=False)
 router.register("instances", views.InstanceViewSet, basename="instance")
-router.register("operations", views.OperationViewSet, basename="operation")
+router.register("operations", operations.OperationViewSet, basename="operation")
 
 urlpatterns = [
     path("agent/status", heartbeat.agent_status),
@@ -22,6 +33,7 @@ urlpatterns = [
     path("enrolments", enrolments.EnrolmentsView.as_view(), name="enrolments"),
     path("enrolments/claim", enrolments.claim, name="claim"),
     path("enrol.sh", enrolments.script, name="enrol-script"),
+    path("me", me.MeView.as_view(), name="me"),
     path("offers", offers.OffersView.as_view(), name="offers"),
     path("hibernation/stats", views.StatsView.as_view(), name="stats"),
     re_path(rf"{SNAPSHOTS}$", snapshots.SnapshotsView.as_view()),

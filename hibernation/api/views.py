@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
-from rest_framework import mixins, viewsets
+from rest_framework import viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from hibernation.api.paging import ByName, NewestFirst, page_of
+from hibernation.api.paging import ByName, page_of
 from hibernation.api.registering import (
     DELETE_SNAPSHOTS,
     FILTERS,
@@ -38,7 +38,7 @@ from hibernation.api.serializers import (
 from hibernation.api.waiting import asked_to_wait
 from hibernation.domain.errors import NotFound
 from hibernation.domain.states import InstanceStatus
-from hibernation.models import Instance, Operation
+from hibernation.models import Instance
 from hibernation.models.instance import INSTANCE_ID
 from hibernation.services.accounts import AccountFacts, facts_of_all
 from hibernation.services.adopt import request_adoption
@@ -152,27 +152,15 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     @extend_schema(parameters=[OpenApiParameter("limit", int)], responses=EventSerializer(many=True))
     @action(detail=True, methods=["get"], serializer_class=EventSerializer)
     def events(self, request: Request, pk: str) -> Response:
-        """Newest first; ``next`` leads to older ones."""
+        """Newest first; ``next`` leads to older ones. Whoever asks again with the ``ETag`` gets 304 for no news."""
         instance = self.get_object()
         rows, following = page_of(instance.events.all(), request, self)
-        return Response({"events": EventSerializer(rows, many=True).data, "next": following})
-
-
-class OperationViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Operation]):
-    """Hibernations and wakes: their steps, progress and results, newest first."""
-
-    serializer_class = OperationSerializer
-    pagination_class = NewestFirst
-    lookup_value_regex = "[0-9]{1,18}"
-
-    def get_queryset(self) -> QuerySet[Operation]:
-        return Operation.objects.prefetch_related("steps")
-
-    def retrieve(self, request: Request, pk: str) -> Response:
-        found = self.get_queryset().filter(pk=int(pk)).first()
-        if found is None:
-            raise NotFound(f"There is no operation {pk}.")
-        return Response(OperationSerializer(found).data)
+        # Events never change: the first, the last and whether there are more tell the whole page.
+        tag = f'"{rows[0].pk}-{rows[-1].pk}-{bool(following):d}"' if rows else '"none"'
+        if request.headers.get("If-None-Match") == tag:
+            return Response(status=304, headers={"ETag": tag})
+        shown = {"events": EventSerializer(rows, many=True).data, "next": following}
+        return Response(shown, headers={"ETag": tag})
 
 
 class StatsView(APIView):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import urllib.error
-from collections.abc import Callable
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dumont.client.errors import Refused
 from dumont.demo.__main__ import main
 from dumont.demo.background import Background
 from dumont.demo.client import Client
@@ -107,26 +105,15 @@ def test_each_busy_reading_counts_once(client: FakeClient, follower: Follower, s
     assert told(story) == ["reading"]
 
 
-def refusing(body: bytes) -> Callable[..., Any]:
-    def send(*_: Any) -> Any:
-        raise urllib.error.HTTPError("http://host/api", 409, "Conflict", Message(), io.BytesIO(body))
+def test_a_refusal_is_told_in_the_apis_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise Refused(409, "conflict", "awake already")
 
-    return send
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [(b'{"error": {"message": "awake already"}}', "awake already"), (b"<h1>Oops</h1>", "<h1>Oops</h1>")],
-)
-def test_a_refusal_is_told_in_the_apis_own_words(
-    body: bytes, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    monkeypatch.setattr("dumont.client.http.Client.call", refuse)
     client = Client("http://127.0.0.1:9", "token")
-    monkeypatch.setattr(client, "_send", refusing(body))
-    with pytest.raises(DemoFailed, match=f"answered 409: {said}"):
-        client.post("/api/x", {})
-    with pytest.raises(DemoFailed, match="answered 409"):
-        client.get("/api/x")
+    for ask in (client.get, lambda path: client.post(path, {}), lambda path: client.put(path, {})):
+        with pytest.raises(DemoFailed, match="answered 409: awake already"):
+            ask("/api/x")
 
 
 def test_a_change_is_sent_once_and_a_silent_server_named(monkeypatch: pytest.MonkeyPatch) -> None:

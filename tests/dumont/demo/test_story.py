@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dumont.demo import units
+from dumont.client import units
 from dumont.demo.compare import Difference
 from dumont.demo.inventory import Entry, Inventory
 from dumont.demo.report import Report

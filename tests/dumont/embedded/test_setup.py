@@ -26,7 +26,7 @@ def checkout(tmp_path: Path) -> Path:
     (root / "bin").mkdir(parents=True)
     (root / "requirements").mkdir()
     shutil.copy(PROJECT / "bin" / "lib.sh", root / "bin")
-    for name in ("embedded", "dev"):
+    for name in ("cli", "embedded", "dev"):
         (root / "requirements" / f"{name}.txt").write_text(f"{name} 1\n")
     return root
 
@@ -48,9 +48,16 @@ def test_a_second_run_does_nothing(checkout: Path) -> None:
     assert done(checkout) == ["made", "installed embedded"]
 
 
-def test_an_environment_for_the_tests_serves_the_demo(checkout: Path) -> None:
-    assert shell(checkout, "prepare dev; prepare embedded").returncode == 0
+def test_an_environment_for_the_tests_serves_the_demo_and_the_command_line(checkout: Path) -> None:
+    assert shell(checkout, "prepare dev; prepare embedded; prepare cli").returncode == 0
     assert done(checkout) == ["made", "installed dev"]
+
+
+def test_the_command_lines_environment_grows_into_the_demos_and_stays_so(checkout: Path) -> None:
+    assert shell(checkout, "prepare cli; prepare embedded").returncode == 0
+    (checkout / "requirements" / "cli.txt").write_text("cli 2\n")
+    assert shell(checkout, "prepare cli").returncode == 0
+    assert done(checkout) == ["made", "installed cli", "installed embedded", "installed embedded"]
 
 
 def test_changed_requirements_are_installed_without_losing_the_test_tools(checkout: Path) -> None:

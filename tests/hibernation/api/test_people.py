@@ -543,11 +543,6 @@ def test_a_stopped_machine_and_a_short_account_refuse_in_a_sentence(api: Client,
     assert (reply.status_code, code(reply)) == (409, "credit_too_low")
 
 
-def test_operations_are_listed_newest_first(api: Client, world: World) -> None:
-    first, second = world.hibernate(world.awake()), world.hibernate(world.awake())
-    assert [row["id"] for row in api.get("/api/operations").json()["results"]] == [second.pk, first.pk]
-
-
 def test_variables_are_set_and_only_their_names_are_shown(api: Client) -> None:
     instance = make_instance()
     url = f"/api/instances/{instance.pk}/config"

@@ -24,6 +24,23 @@ def printable(path: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def plain(value: object) -> str:
+    """Text of somebody else on one line: what could move a cursor, hide or turn text around is shown as its escape."""
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode()
+        for c in str(value)
+    )
+
+
+def duration(seconds: float) -> str:
+    """``42s``, ``2:31``, ``1:02:31``; never less than nothing."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest}s"
+
+
 def progress(facts: Mapping[str, Any]) -> str:
     """One line from an operation's progress; empty when there is none."""
     if "packs_total" in facts:
