@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.offers import Offer, OfferFilter
@@ -24,7 +25,8 @@ class Limits:
     longer to download, ``loading_most`` at most; ``running`` for a phase that is neither loading nor up;
     ``standstill`` until a stop is believed; ``silence`` without any answer over SSH, ``reach`` until it accepts us.
     ``launch_queue``: how long a launch may be put off. ``doubt``: how long past its deadline a wake still looks for
-    what it may have rented. ``slow_machines``: so many are sent away, then slow will do.
+    what it may have rented. ``slow_machines``: so many are sent away, then slow will do. ``park``: until a machine that
+    is to be kept warm stands still; ``resume``: until it runs again.
     """
 
     quiesce: timedelta = timedelta(minutes=3)
@@ -58,6 +60,8 @@ class Limits:
     attach: timedelta = timedelta(minutes=5)
     label: timedelta = timedelta(minutes=10)
     launch_attempts: int = 5
+    park: timedelta = timedelta(minutes=3)
+    resume: timedelta = timedelta(minutes=3)
     lease: timedelta = timedelta(seconds=300)
 
 
@@ -70,7 +74,8 @@ class Memo:
     going on, in seconds since 1970. ``deferred``: the launch was put off, nothing was rented, and the same label may be
     sent again. ``phase``: by the provider's word, since ``phase_at``. ``start_wanted``: its start got lost;
     ``started``: it was sent once more. ``silent_at``: since when nothing answers over SSH. ``slow``: machines sent
-    away for it.
+    away for it. ``resumed``: the machine was kept warm and is started again; ``unsaved``: it ran already, so it may
+    hold work that no copy has.
     """
 
     round: int = 0
@@ -97,6 +102,8 @@ class Memo:
     silent_at: float = 0.0
     tested: bool = False
     slow: int = 0
+    resumed: bool = False
+    unsaved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,12 @@ class Equipment:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """``stopped_since``: several lists in a row said that it stands still, the first of them then."""
+    """``stopped_since``: several lists in a row said that it stands still, the first of them then.
+
+    ``price``: of an hour that it runs, as last listed; ``disk_price``: of one that it stands still; ``None``: not
+    told. ``is_saved``: false where its disk alone has the workspace right, for the copy it was parked on is not good
+    any more.
+    """
 
     id: int
     label: str
@@ -144,6 +156,14 @@ class MachineFacts:
     host: str = ""
     first_beat_at: datetime | None = None
     stopped_since: datetime | None = None
+    gpu_type: str = ""
+    gpu_count: int = 1
+    region: str = ""
+    country: str = ""
+    price: Decimal = Decimal(0)
+    disk_price: Decimal | None = None
+    parked_until: datetime | None = None
+    is_saved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +192,8 @@ class Facts:
 
     ``snapshot`` is the one being written or restored by this operation, ``kept`` what a wake would
     restore, if it is proven and not damaged. ``offer_held``: another wake is renting the chosen offer. ``before``: what
-    the workspace's last machine was. ``has_hook``: something is to be run after the wake.
+    the workspace's last machine was. ``has_hook``: something is to be run after the wake. ``warm``: how long the
+    machine is kept after it was saved, stopped; zero: it is ended.
     """
 
     now: datetime
@@ -186,4 +207,5 @@ class Facts:
     offer_held: bool = False
     before: Equipment | None = None
     has_hook: bool = False
+    warm: timedelta = timedelta(0)
     limits: Limits = field(default_factory=Limits)

@@ -29,7 +29,8 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class MachineRow:
-    """``owned``: a running operation is itself ending this machine. ``since``: when it got its present state.
+    """``owned``: a running operation is itself ending or parking this machine. ``since``: when it got its present
+    state.
 
     ``destroy_due_at``: when to ask again; ``None`` until it was asked for the first time. ``holds_work``: it was
     lost while it held a workspace, and no wake has succeeded elsewhere since; only it may have the latest work.
@@ -111,6 +112,7 @@ Action = (
 )
 
 _LIVE_WITH_CONTRACT = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
+_KEPT_WITH_CONTRACT = _LIVE_WITH_CONTRACT | {MachineState.PARKED}
 _UNEXPECTED = frozenset(
     {MachineState.ABANDONED, MachineState.VOID, MachineState.LOST, MachineState.DESTROYED}
 )
@@ -153,7 +155,7 @@ def _for_row(
     listed = row.contract_id is not None and row.contract_id in listing.labels
     if row.state is MachineState.DESTROYING:
         yield from _destroying(listing, row, listed, now)
-    elif row.state in _LIVE_WITH_CONTRACT:
+    elif row.state in _KEPT_WITH_CONTRACT:
         yield from _live(listing, row, listed, grace, now)
     elif row.state in _UNEXPECTED:
         yield from _unexpected(listing, row, listed, now)
@@ -186,6 +188,8 @@ def _unexpected(listing: Listing, row: MachineRow, listed: bool, now: datetime) 
 def _live(
     listing: Listing, row: MachineRow, listed: bool, grace: timedelta, now: datetime
 ) -> Iterator[Action]:
+    if row.owned and row.state is MachineState.PARKED:
+        return
     if listed:
         if row.missing_since is not None:
             yield NotePresent(row.id)
@@ -212,6 +216,6 @@ def _orphans(listing: Listing, rows: Sequence[MachineRow], our_prefix: str) -> I
 
 
 def _implausible(listing: Listing, rows: Sequence[MachineRow]) -> bool:
-    live = [r for r in rows if r.state in _LIVE_WITH_CONTRACT and r.since < listing.taken_at]
+    live = [r for r in rows if r.state in _KEPT_WITH_CONTRACT and r.since < listing.taken_at]
     missing = sum(1 for r in live if r.contract_id not in listing.labels)
     return missing >= 3 and missing * 2 >= len(live)

@@ -34,6 +34,7 @@ from hibernation.domain.states import (
 )
 from hibernation.models import Instance, Machine, Operation, Snapshot
 from hibernation.services.copies import is_proven
+from hibernation.services.parking import is_saved, warmth
 
 
 def limits() -> Limits:
@@ -49,6 +50,8 @@ def limits() -> Limits:
         test=settings.DUMONT_TEST_DEADLINE,
         thaw_unreachable=settings.DUMONT_THAW_DEADLINE,
         label_settle=settings.DUMONT_LABEL_SETTLE,
+        park=settings.DUMONT_PARK_DEADLINE,
+        resume=settings.DUMONT_RESUME_DEADLINE,
     )
 
 
@@ -66,6 +69,7 @@ def load_facts(instance: Instance, operation: Operation, now: datetime) -> Facts
         offer_held=operation.step == "launch" and _is_held(instance, operation),
         before=_equipment_before(instance, operation) if operation.step == "test" else None,
         has_hook=bool(instance.post_wake_hook),
+        warm=warmth(instance, operation.machine, now) if operation.step == "destroy" else timedelta(0),
         limits=limits(),
     )
 
@@ -164,6 +168,14 @@ def _machine_facts(machine: Machine | None) -> MachineFacts | None:
         host=machine.host,
         first_beat_at=machine.first_heartbeat_at,
         stopped_since=machine.phase_since if _stands_still(machine) else None,
+        gpu_type=machine.gpu_type,
+        gpu_count=machine.gpu_count,
+        region=machine.region,
+        country=machine.country,
+        price=machine.price_now or machine.price_per_hour,
+        disk_price=machine.stopped_usd_hour,
+        parked_until=machine.parked_until,
+        is_saved=is_saved(machine),
     )
 
 

@@ -1,6 +1,8 @@
 """Wake: choose → launch → loading → reach → install → test → thaw → confirm → hook. A machine that disappoints is
 rejected, the next chosen.
 
+One whose machine was kept warm begins with ``resume``, outside the chain, and goes on from ``loading`` or
+``choose``.
 The first start of a fresh instance is a wake without a snapshot. Rejected machines are left in ``destroying``; the
 reconciler ends them and has it confirmed.
 """
@@ -11,7 +13,7 @@ from hibernation.domain.facts import Facts
 from hibernation.domain.outcomes import Outcome
 from hibernation.domain.states import MachineState
 from hibernation.domain.step import Step
-from hibernation.domain.wake import arriving, ending, renting, restoring, trying
+from hibernation.domain.wake import arriving, ending, renting, restoring, resuming, trying
 
 
 def before(facts: Facts) -> Outcome | None:
@@ -20,6 +22,8 @@ def before(facts: Facts) -> Outcome | None:
     late = facts.now > operation.deadline_at
     if operation.step == "hook":
         return _without_hook(facts, late=late)
+    if operation.step == "resume":
+        return resuming.before(facts, late=late)
     intended = machine is not None and machine.state is MachineState.INTENDED
     if intended and not operation.memo.deferred and facts.now <= operation.deadline_at + facts.limits.doubt:
         return None
@@ -42,6 +46,7 @@ def _without_hook(facts: Facts, *, late: bool) -> Outcome | None:
     return None
 
 
+RESUME = Step("resume", "provision", resuming.plan_resume, resuming.conclude_resume)
 STEPS = (
     Step("choose", "provision", renting.plan_choose, renting.conclude_choose),
     Step("launch", "provision", renting.plan_launch, renting.conclude_launch),
@@ -52,5 +57,6 @@ STEPS = (
     Step("thaw", "transfer", restoring.plan_thaw, restoring.conclude_thaw),
     Step("confirm", "control", restoring.plan_confirm, restoring.conclude_confirm),
     Step("hook", "transfer", restoring.plan_hook, restoring.conclude_hook),
+    RESUME,
 )
-CHAIN = tuple(step.name for step in STEPS)
+CHAIN = tuple(step.name for step in STEPS if step is not RESUME)

@@ -30,6 +30,18 @@ BACK_TO = {
 HELD = frozenset({MachineState.LAUNCHED, MachineState.ACTIVE})
 
 
+def is_needed(facts: Facts) -> bool:
+    """Whether the machine's disk may be the only place that has the workspace right: nothing ends it then."""
+    machine = facts.machine
+    return machine is not None and (not machine.is_saved or facts.operation.memo.unsaved)
+
+
+def keep_needed(facts: Facts, reason: str) -> Finish:
+    """End the wake without its machine, which no other can stand in for."""
+    kept = "its disk is kept, for it may be the only right copy of the workspace"
+    return give_up(facts, "machine_needed", f"{reason}; {kept}")
+
+
 def give_up(
     facts: Facts, code: str, reason: str, *, cancelled: bool = False, data: Mapping[str, Any] | None = None
 ) -> Finish:
@@ -50,6 +62,8 @@ def give_up(
 
 def reject(facts: Facts, reason: str, verdict: Verdict | None = Verdict.FAILED) -> Outcome:
     """Send this machine away and take the next offer, on another host; not for ever."""
+    if is_needed(facts):
+        return keep_needed(facts, reason)
     judged = judge(facts, verdict, reason)
     memo = facts.operation.memo
     if memo.attempt >= facts.limits.launch_attempts:
@@ -101,7 +115,8 @@ def without_machine(memo: Memo, host: str) -> Memo:
 def _part(facts: Facts, reason: str) -> tuple[Change, ...]:
     machine = facts.machine
     if machine is not None and machine.state in HELD:
-        return (SetMachine(MachineState.DESTROYING, reason=reason),)
+        after = MachineState.PARKED if is_needed(facts) else MachineState.DESTROYING
+        return (SetMachine(after, reason=reason),)
     if machine is not None and machine.state is MachineState.INTENDED:
         # A launch that was put off rented nothing; any other may show up yet, and is ended then.
         state = MachineState.VOID if facts.operation.memo.deferred else MachineState.ABANDONED

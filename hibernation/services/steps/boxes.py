@@ -56,7 +56,10 @@ class FreezeResult(Struct, frozen=True):
     to_fetch: list[Any] = []
 
 
-def install(context: Context) -> Reply:
+def install(context: Context, *, resumed: bool = False) -> Reply:
+    if resumed:
+        with context.box().connected() as shell:
+            resume_writers(shell)
     start_agent(context.box(), context.machine, context.instance)
     return Ok()
 
