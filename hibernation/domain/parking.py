@@ -71,8 +71,10 @@ def _late(facts: Facts) -> bool:
     return facts.now - passed > facts.limits.park
 
 
-def _end_it(facts: Facts, why: str) -> Go:
-    """Its copy is proven, and what does not stop bills."""
+def _end_it(facts: Facts, why: str) -> Outcome:
+    """What does not stop bills, and its copy is proven. Where that was found damaged since, the disk stays."""
+    if not machine_of(facts).is_saved:
+        return _parked(facts, f"{why}, but its disk alone has the workspace right")
     ended = SetMachine(MachineState.DESTROYING, reason=f"hibernated; {why}")
     return Go("destroy", (ended,), replace(facts.operation.memo, redestroy=True))
 

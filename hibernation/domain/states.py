@@ -52,7 +52,7 @@ class MachineState(StrEnum):
     listed against all expectation, and nobody needs it.
     active → parked: its workspace is saved and proven, and it was told to stop; its disk bills. parked → launched: a
     wake starts it again, and parks it again if that fails and only its disk has the workspace right. parked → active:
-    somebody else started it. parked → destroyed: no list has it any more, and nobody needs it.
+    somebody else started it. parked → destroyed | lost: no list has it any more; lost if it ran then.
     adopting → active: rented by somebody else, taken into our care. adopting | active | lost | parked → released: not
     ours (any more); whatever the lists say, it is left alone for ever. Adopted again, it is a new row.
     """
@@ -102,7 +102,7 @@ MACHINE_ARROWS: dict[MachineState, frozenset[MachineState]] = {
     M.INTENDED: frozenset({M.LAUNCHED, M.VOID, M.ABANDONED}),
     M.LAUNCHED: frozenset({M.ACTIVE, M.DESTROYING, M.LOST, M.PARKED}),
     M.ACTIVE: frozenset({M.DESTROYING, M.LOST, M.RELEASED, M.PARKED}),
-    M.PARKED: frozenset({M.LAUNCHED, M.ACTIVE, M.DESTROYING, M.DESTROYED, M.RELEASED}),
+    M.PARKED: frozenset({M.LAUNCHED, M.ACTIVE, M.DESTROYING, M.DESTROYED, M.LOST, M.RELEASED}),
     M.DESTROYING: frozenset({M.DESTROYED}),
     M.DESTROYED: frozenset({M.DESTROYING}),
     M.VOID: frozenset({M.DESTROYING}),

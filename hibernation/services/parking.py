@@ -5,7 +5,6 @@ They stand still with a disk that a proven copy has as well. Nothing here ends o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -14,7 +13,7 @@ from django.db import transaction
 
 from hibernation.domain.durations import in_words
 from hibernation.domain.errors import Conflict, InvalidRequest
-from hibernation.domain.keeping_warm import Deed, EndParked, Parked, TakeBack, TellNeeded, plan_parked
+from hibernation.domain.keeping_warm import FRESH, Deed, EndParked, Parked, TakeBack, TellNeeded, plan_parked
 from hibernation.domain.parking import at_price
 from hibernation.domain.standing import ALARM_EVERY
 from hibernation.domain.states import EventType, InstanceStatus, MachineState, OperationState, Phase
@@ -28,7 +27,7 @@ from hibernation.services.giving_back import pressures_on
 from hibernation.services.locks import locked_machine
 from hibernation.services.transitions import emit, set_machine, set_status
 
-log = logging.getLogger(__name__)
+_WHY_NOT = "wake it, or add ?leave_machine=true: the machine is then left as it is, billed, and nobody looks after it."
 
 
 class MachineLive(Conflict):
@@ -77,7 +76,9 @@ def no_longer_listed(machine: Machine, now: datetime) -> None:
         if machine.alarmed_at is None or now - machine.alarmed_at >= ALARM_EVERY:
             _tell_needed(machine, "is not listed any more", now)
         return
-    set_machine(machine, MachineState.DESTROYED, now, reason="it vanished from the provider's list")
+    # Whoever started it may have work there: it counts again if it comes back.
+    state = MachineState.LOST if machine.phase == Phase.RUNNING else MachineState.DESTROYED
+    set_machine(machine, state, now, reason="it vanished from the provider's list")
     reason = "the machine that was kept warm vanished from the provider's list; its workspace wakes elsewhere"
     emit(
         EventType.MACHINE_LOST, reason, instance=instance, now=now, data={"contract_id": machine.contract_id}
@@ -100,12 +101,11 @@ def let_go_of_parked(instance: Instance, leave_machine: bool, now: datetime) -> 
     for machine in machines:
         if leave_machine:
             set_machine(machine, MachineState.RELEASED, now, reason="its instance was released")
-        elif is_saved(machine):
+        elif is_saved(machine) and _stands_still(machine, now):
             _end(machine, "its instance was released", now)
         else:
             raise MachineLive(
-                f"The stopped machine {machine} has the only right copy of {instance.pk}. Wake it, or add "
-                "?leave_machine=true: the machine is then left as it is, billed, and nobody looks after it."
+                f"The stopped machine {machine} of {instance.pk} may have work that no good copy has: {_WHY_NOT}"
             )
     return machines if leave_machine else []
 
@@ -114,6 +114,11 @@ def _instance_of(machine: Machine) -> Instance:
     if machine.instance is None:
         raise AssertionError("a machine without an instance is not kept warm")
     return machine.instance
+
+
+def _stands_still(machine: Machine, now: datetime) -> bool:
+    fresh = machine.listed_at is not None and now - machine.listed_at <= FRESH
+    return fresh and machine.phase == Phase.STOPPED
 
 
 def _seen(machine: Machine, now: datetime) -> Parked:

@@ -38,7 +38,7 @@ def is_needed(facts: Facts) -> bool:
 
 def keep_needed(facts: Facts, reason: str) -> Finish:
     """End the wake without its machine, which no other can stand in for."""
-    kept = "its disk is kept, for it may be the only right copy of the workspace"
+    kept = "its disk is kept, for it alone may have the workspace right"
     return give_up(facts, "machine_needed", f"{reason}; {kept}")
 
 
@@ -46,6 +46,8 @@ def give_up(
     facts: Facts, code: str, reason: str, *, cancelled: bool = False, data: Mapping[str, Any] | None = None
 ) -> Finish:
     """End the wake. The workspace stays safe in storage; a machine already rented is sent away."""
+    if facts.operation.memo.unsaved:
+        return _leave_running(facts, code, reason, cancelled=cancelled)
     back = (
         BACK_TO.get(facts.operation.status_before, InstanceStatus.FAILED)
         if cancelled
@@ -56,6 +58,17 @@ def give_up(
         *_part(facts, reason),
         SetStatus(back),
         Emit(event, f"wake ended: {reason}", {"code": code, **(data or {})}),
+    )
+    return Finish(changes, error_code=code, error=reason, cancelled=cancelled)
+
+
+def _leave_running(facts: Facts, code: str, reason: str, *, cancelled: bool) -> Finish:
+    """Somebody started the machine before us and may work there: it goes on, and is looked after as any that does."""
+    event = EventType.OPERATION_CANCELLED if cancelled else EventType.FAILED
+    changes = (
+        SetMachine(MachineState.ACTIVE, reason="it runs, and not by us"),
+        SetStatus(InstanceStatus.RUNNING),
+        Emit(event, f"wake ended: {reason}; its machine runs, and not by us", {"code": code}),
     )
     return Finish(changes, error_code=code, error=reason, cancelled=cancelled)
 

@@ -11,10 +11,11 @@ from dataclasses import replace
 from hibernation.domain.effects import Look, MachineSeen, Reply, StartMachine, Trial
 from hibernation.domain.errors import DumontError, NotFound, ProviderRefused
 from hibernation.domain.facts import Facts, MachineFacts
+from hibernation.domain.keeping_warm import FRESH
 from hibernation.domain.offers import Offer, OfferFilter
 from hibernation.domain.offers.fitting import Constraint, misfits
 from hibernation.domain.outcomes import Emit, ForgetMachine, Go, Outcome, Perform, Plan, SetMachine, Wait
-from hibernation.domain.pacing import again, machine_of, overdue
+from hibernation.domain.pacing import again, look_again, machine_of, overdue
 from hibernation.domain.states import EventType, MachineState, Phase
 from hibernation.domain.wake import ending
 
@@ -43,7 +44,7 @@ def plan_resume(facts: Facts) -> Plan:
     contract = machine.contract_id or ""
     if machine.state is MachineState.LAUNCHED:
         return Perform(StartMachine(contract))
-    if memo.start_wanted:
+    if memo.start_wanted and facts.now.timestamp() - memo.phase_at <= FRESH.total_seconds():
         launched = SetMachine(MachineState.LAUNCHED, reason="resumed")
         return Perform(StartMachine(contract), (launched,), replace(memo, resumed=True))
     return Perform(Look(contract))
@@ -56,7 +57,7 @@ def conclude_resume(facts: Facts, reply: Reply) -> Outcome:
         return _not_seen(facts, reply)
     if not isinstance(reply, DumontError):
         emit = Emit(EventType.MACHINE_RESUMED, "the machine that was kept warm is started again")
-        return Go("loading", (emit,), replace(facts.operation.memo, start_wanted=False))
+        return Go("loading", (emit,), replace(facts.operation.memo, start_wanted=False, phase_at=0.0))
     if isinstance(reply, ProviderRefused | NotFound) or overdue(facts, facts.limits.resume):
         return _elsewhere(facts, f"it cannot be started ({reply.message})", machine_of(facts).host)
     return again(facts, reply)
@@ -79,13 +80,15 @@ def _seen(facts: Facts, seen: MachineSeen) -> Outcome:
         changes = (SetMachine(MachineState.LAUNCHED, reason="resumed"), Emit(EventType.MACHINE_RESUMED, told))
         return Go("loading", changes, replace(memo, resumed=True, unsaved=True))
     if seen.phase is None:
-        return _elsewhere(facts, "no list has it any more")
+        late = overdue(facts, facts.limits.standstill)
+        return _elsewhere(facts, "no list has it any more") if late else look_again(facts, "not listed")
     if seen.phase in _HOPELESS:
         return _elsewhere(facts, f"it is {seen.phase}", machine.host)
     wrong = misfit(facts.operation.want, machine)
     if wrong:
         return _elsewhere(facts, f"{wrong} is not what is wished now")
-    return Wait(0.0, "the machine that was kept warm is started", memo=replace(memo, start_wanted=True))
+    looked = replace(memo, start_wanted=True, phase_at=facts.now.timestamp())
+    return Wait(0.0, "the machine that was kept warm is started", memo=looked)
 
 
 def misfit(want: OfferFilter, machine: MachineFacts) -> str:

@@ -76,6 +76,13 @@ def start_agent(box: Box, machine: Machine, instance: Instance) -> None:
     )
 
 
+def put_to_work(box: Box, machine: Machine, instance: Instance) -> None:
+    """As ``start_agent``, on a machine that nobody was told to pause any more: whoever is paused goes on."""
+    start_agent(box, machine, instance)
+    with box.connected() as shell:
+        resume_writers(shell)
+
+
 def quiesce(context: Context) -> Reply:
     """The box answers, its workspace is there, its agent is the one that this control plane speaks to, and no job runs.
 
