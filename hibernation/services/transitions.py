@@ -106,8 +106,11 @@ def set_machine(
         machine.activated_at = machine.activated_at or now
         machine.parked_until = machine.parked_snapshot = None
         fields += ["activated_at", "parked_until", "parked_snapshot"]
-    if state is MachineState.PARKED or old is MachineState.PARKED:
+    if state is MachineState.PARKED or (old is MachineState.PARKED and state is MachineState.LAUNCHED):
         fields += _begin_anew(machine)
+    elif old is MachineState.PARKED:
+        machine.missing_since = machine.alarmed_at = None
+        fields += ["missing_since", "alarmed_at"]
     if state is MachineState.DESTROYED:
         machine.destroyed_at = now
         fields.append("destroyed_at")

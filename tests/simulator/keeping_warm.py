@@ -132,6 +132,7 @@ class Strangers:
             up_since = box.boots_at or self.clock.now
             if (
                 box.by_hand
+                and not box.paused
                 and box.answers(self.clock.now)
                 and self.clock.now - up_since > timedelta(seconds=90)
             ):

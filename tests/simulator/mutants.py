@@ -540,11 +540,6 @@ def _by_the_time_alone(seen: Parked, now: Any) -> Any:
     return keeping_warm.EndParked(seen.machine_id, seen.contract_id, reason) if reason else None
 
 
-@mutant("i1")
-def ends_parked_machines_on_an_old_list() -> list[Change]:
-    return [(keeping_warm, "FRESH", timedelta(days=1))]
-
-
 @mutant("a_machine_that_runs_is_noticed")
 def never_takes_a_machine_back() -> list[Change]:
     real = keeping_warm.plan_parked
