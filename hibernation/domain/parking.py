@@ -82,7 +82,8 @@ def _end_it(facts: Facts, why: str) -> Outcome:
 def _parked(facts: Facts, why: str) -> Finish:
     machine = machine_of(facts)
     until = machine.parked_until or facts.now
-    kept = f"kept warm for {in_words(until - facts.now)}{at_price(machine.disk_price)}"
+    since = facts.operation.point_of_no_return_at or facts.now
+    kept = f"kept warm for {in_words(until - since)}{at_price(machine.disk_price)}"
     data = {
         "contract_id": machine.contract_id,
         "kept_warm_until": until.isoformat(),

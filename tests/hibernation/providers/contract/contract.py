@@ -255,7 +255,7 @@ class ProviderContract(ABC):
         contract_id = real_market.launch(LABEL, key_file)
         provider.attach_key(contract_id, key_file.with_suffix(".pub").read_text())
         real_market.until(contract_id, Phase.RUNNING)
-        said(real_market, contract_id, key_file, "echo kept > ~/file")
+        said(real_market, contract_id, key_file, "echo kept | tee ~/file")
         before = host_key_of(real_market, contract_id)
         provider.stop(contract_id)
         real_market.until(contract_id, Phase.STOPPED)
