@@ -97,6 +97,8 @@ DUMONT_THAW_DEADLINE = timedelta(seconds=env.number("DUMONT_THAW_SILENT_SECONDS"
 DUMONT_HEDGE_AFTER = timedelta(seconds=env.number("DUMONT_HEDGE_SECONDS", 90, least=1))
 DUMONT_HEDGE_MOST_USD = Decimal(str(env.number("DUMONT_HEDGE_MOST_USD", 0.25)))
 DUMONT_LIST_SHARED = timedelta(seconds=env.number("DUMONT_LIST_SHARED_SECONDS", 5, least=0))
+DUMONT_PARK_DEADLINE = timedelta(seconds=env.number("DUMONT_PARK_SECONDS", 180, least=1))
+DUMONT_RESUME_DEADLINE = timedelta(seconds=env.number("DUMONT_RESUME_SECONDS", 180, least=1))
 DUMONT_LABEL_SETTLE = timedelta(seconds=env.number("DUMONT_LABEL_SETTLE_SECONDS", 30, least=1))
 
 # -- Django --------------------------------------------------------------------------------------

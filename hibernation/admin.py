@@ -102,6 +102,7 @@ class InstanceAdmin(OrderingAdmin):
                     "pause_after",
                     "delete_after",
                     "hibernate_busy_at_the_end",
+                    "warm_minutes",
                     "gpu_utilization",
                     "last_heartbeat_at",
                     "last_activity_at",
@@ -168,7 +169,9 @@ class MachineAdmin(ReadOnlyAdmin):
         "region",
         "price_per_hour",
         "price_now",
+        "stopped_usd_hour",
         "launched_at",
+        "parked_until",
         "ends_at",
     )
     list_filter = ("state", "phase", "provider")
@@ -292,5 +295,5 @@ class SnapshotAdmin(OrderingAdmin):
 
 @admin.register(UsageInterval)
 class UsageIntervalAdmin(ReadOnlyAdmin):
-    list_display = ("machine", "instance", "price_per_hour", "started_at", "ended_at")
+    list_display = ("machine", "instance", "price_per_hour", "started_at", "ended_at", "stopped")
     list_select_related = ("machine", "instance")

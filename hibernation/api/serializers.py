@@ -21,6 +21,7 @@ from hibernation.domain.ignore import check_rules
 from hibernation.domain.regions import check_wish
 from hibernation.domain.states import OperationState
 from hibernation.models import Event, Instance, Machine, Operation, OperationStep
+from hibernation.models.instance import WARM_MINUTES_AT_MOST
 from hibernation.services.clock import db_now
 from hibernation.services.orders import (
     LONGEST_HOOK,
@@ -77,6 +78,13 @@ class ConfigSerializer(KnownFieldsSerializer):
     hibernate_busy_at_the_end = StrictBooleanField(required=False)
     pause_after_minutes = MinutesField(required=False, source="pause_after")
     delete_after_minutes = MinutesField(required=False, source="delete_after")
+    keep_warm_minutes = WholeNumberField(
+        required=False,
+        min_value=0,
+        max_value=WARM_MINUTES_AT_MOST,
+        source="warm_minutes",
+        help_text="a hibernated machine is kept so long, stopped; its disk bills; 0: it is ended at once",
+    )
     precopy_enabled = StrictBooleanField(required=False)
     snapshot_interval_minutes = MinutesField(required=False, allow_null=True, source="snapshot_interval")
     transfer_limit_mbit = WholeNumberField(
@@ -158,6 +166,8 @@ class MachineSerializer(serializers.ModelSerializer[Machine]):
             "ssh_port",
             "ssh_user",
             "host_key",
+            "parked_until",
+            "stopped_usd_hour",
             "gpus",
             "driver",
             "cuda",
@@ -320,7 +330,7 @@ def with_what_goes_on(instances: QuerySet[Instance]) -> QuerySet[Instance]:
 
 
 def _current_machines(machines: QuerySet[Machine]) -> QuerySet[Machine]:
-    states = ["launched", "spare", "active", "adopting", "destroying"]
+    states = ["launched", "spare", "active", "adopting", "parked", "destroying"]
     return machines.filter(state__in=states).order_by("-id")
 
 

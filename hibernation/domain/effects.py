@@ -87,6 +87,13 @@ class StartMachine:
 
 
 @dataclass(frozen=True, slots=True)
+class StopMachine:
+    """Have a machine stop and keep its disk. Repeatable; only a list tells that it stands still."""
+
+    contract_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reach:
     """Find the machine's SSH address and greet it: ``Ok``, and the address that answered is kept.
 
@@ -99,7 +106,12 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class TryMachine:
-    """Try the machine's GPUs, and its download on stored packs of this workspace. Some seconds; repeatable."""
+    """Try the machine's GPUs, and its download on stored packs of this workspace. Some seconds; repeatable.
+
+    Without ``measures`` the download is not tried.
+    """
+
+    measures: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,12 @@ class RunHook:
 
 @dataclass(frozen=True, slots=True)
 class InstallAgent:
-    """Put the agent on the box and start it. Repeatable."""
+    """Put the agent on the box and start it. Repeatable.
+
+    ``resumed``: writers that a fence paused there go on first, should the machine never have stood still.
+    """
+
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +163,7 @@ Effect = (
     | Launch
     | Look
     | StartMachine
+    | StopMachine
     | Reach
     | TryMachine
     | RunHook
@@ -199,10 +217,11 @@ class FenceSeen:
 
 @dataclass(frozen=True, slots=True)
 class MachinesSeen:
-    """Contract ids by label and the set of all contract ids, from one complete list."""
+    """Contract ids by label, the set of all contract ids and where each machine stands, from one complete list."""
 
     by_label: Mapping[str, str]
     contracts: frozenset[str]
+    phases: Mapping[str, Phase] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

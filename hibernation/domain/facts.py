@@ -27,6 +27,7 @@ class Limits:
     ``launch_queue``: how long a launch may be put off. ``doubt``: how long past its deadline a wake still looks for
     what it may have rented. ``slow_machines``: so many are sent away, then slow will do. ``hedge_after``: one that
     does not answer by then gets another beside it, which may cost ``hedge_most_usd`` until it answers; 0: never.
+    ``park``: until a machine that is to be kept warm stands still; ``resume``: until it runs again.
     """
 
     quiesce: timedelta = timedelta(minutes=3)
@@ -62,6 +63,8 @@ class Limits:
     attach: timedelta = timedelta(minutes=5)
     label: timedelta = timedelta(minutes=10)
     launch_attempts: int = 5
+    park: timedelta = timedelta(minutes=3)
+    resume: timedelta = timedelta(minutes=3)
     lease: timedelta = timedelta(seconds=300)
 
 
@@ -98,6 +101,8 @@ class Memo:
     away for it. ``came_at``: since when the machine in hand comes up; ``stage_at``: since when it is in its ``stage``,
     which is ``loading`` or ``reach``, where that is longer than the step; ``due_at``: when it is looked at next.
     ``hedged``: another machine was tried beside one in this wake. ``spare``: the one of the two that is not in hand.
+    ``resumed``: the machine was kept warm and is started again; ``unsaved``: it ran already, so it may hold work that
+    no copy has.
     """
 
     round: int = 0
@@ -130,6 +135,8 @@ class Memo:
     due_at: float = 0.0
     hedged: bool = False
     spare: Arrival | None = None
+    resumed: bool = False
+    unsaved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +174,12 @@ class Equipment:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """``stopped_since``: several lists in a row said that it stands still, the first of them then."""
+    """``stopped_since``: several lists in a row said that it stands still, the first of them then.
+
+    ``price``: of an hour that it runs, as last listed; ``disk_price``: of one that it stands still; ``None``: not
+    told. ``is_saved``: false where its disk alone has the workspace right, for the copy it was parked on is not good
+    any more.
+    """
 
     id: int
     label: str
@@ -177,6 +189,14 @@ class MachineFacts:
     host: str = ""
     first_beat_at: datetime | None = None
     stopped_since: datetime | None = None
+    gpu_type: str = ""
+    gpu_count: int = 1
+    region: str = ""
+    country: str = ""
+    price: Decimal = Decimal(0)
+    disk_price: Decimal | None = None
+    parked_until: datetime | None = None
+    is_saved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +226,8 @@ class Facts:
     ``snapshot`` is the one being written or restored by this operation, ``kept`` what a wake would
     restore, if it is proven and not damaged. ``offer_held``: another wake is renting the chosen offer. ``before``: what
     the workspace's last machine was. ``has_hook``: something is to be run after the wake. ``spare``: the machine beside
-    the one in hand, while a wake tries two.
+    the one in hand, while a wake tries two. ``warm``: how long the machine is kept after it was saved, stopped; zero:
+    it is ended.
     """
 
     now: datetime
@@ -221,4 +242,5 @@ class Facts:
     before: Equipment | None = None
     has_hook: bool = False
     spare: MachineFacts | None = None
+    warm: timedelta = timedelta(0)
     limits: Limits = field(default_factory=Limits)

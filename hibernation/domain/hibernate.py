@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from hibernation.domain import idle, saving
+from hibernation.domain import idle, parking, saving
 from hibernation.domain.effects import (
     Destroy,
     Fence,
@@ -107,6 +107,8 @@ def _plan_destroy(facts: Facts) -> Plan:
     """The last gate. Runs under the row lock; trusts neither order nor message, only the facts."""
     operation, machine = facts.operation, machine_of(facts)
     if operation.point_of_no_return_at is not None:
+        if parking.is_parked(facts):
+            return parking.plan_stop(facts)
         if not operation.memo.redestroy or machine.contract_id is None:
             return Go("confirm")
         return Perform(Destroy(machine.contract_id), memo=replace(operation.memo, redestroy=False))
@@ -115,6 +117,8 @@ def _plan_destroy(facts: Facts) -> Plan:
         return refusal
     if machine.contract_id is None:
         return abort(facts, "no_contract", "the machine has no contract id to end")
+    if facts.warm:
+        return parking.plan_stop(facts)
     changes = (PassPointOfNoReturn(), SetMachine(MachineState.DESTROYING, reason="hibernated"))
     return Perform(Destroy(machine.contract_id), changes)
 
@@ -145,7 +149,7 @@ def _stopped_under_the_fence(facts: Facts) -> bool:
 
 def _conclude_destroy(facts: Facts, reply: Reply) -> Outcome:
     """Whatever the provider answered, only its list tells whether the machine is gone."""
-    return Go("confirm")
+    return parking.conclude_stop(facts, reply) if parking.is_parked(facts) else Go("confirm")
 
 
 def _plan_confirm(facts: Facts) -> Plan:
@@ -154,8 +158,10 @@ def _plan_confirm(facts: Facts) -> Plan:
 
 def _conclude_confirm(facts: Facts, reply: Reply) -> Outcome:
     machine, operation = machine_of(facts), facts.operation
+    if parking.is_parked(facts):
+        return parking.conclude_confirm(facts, reply, why=_why(facts), gone=lambda: _destroyed(facts))
     if isinstance(reply, MachinesSeen) and machine.contract_id not in reply.contracts:
-        return _hibernated(facts, SetMachine(MachineState.DESTROYED))
+        return _destroyed(facts)
     if isinstance(reply, DumontError):
         return again(facts, reply)
     if overdue(facts, facts.limits.redestroy_after * (1 + operation.memo.attempt)):
@@ -164,10 +170,17 @@ def _conclude_confirm(facts: Facts, reply: Reply) -> Outcome:
     return look_again(facts, "the provider still lists the machine")
 
 
+def _destroyed(facts: Facts) -> Finish:
+    return _hibernated(facts, SetMachine(MachineState.DESTROYED))
+
+
+def _why(facts: Facts) -> str:
+    return "as ordered" if facts.operation.forced else f"GPU idle for {_minutes(facts.policy.pause_after)}"
+
+
 def _hibernated(facts: Facts, *changes: Change) -> Finish:
     name = facts.snapshot.name if facts.snapshot else ""
-    why = "as ordered" if facts.operation.forced else f"GPU idle for {_minutes(facts.policy.pause_after)}"
-    emit = Emit(EventType.HIBERNATED, f"{why}; the copy is proven and the rental has ended")
+    emit = Emit(EventType.HIBERNATED, f"{_why(facts)}; the copy is proven and the rental has ended")
     done = (*changes, SetStatus(InstanceStatus.HIBERNATED), emit)
     return Finish(done, {"success": True, "snapshot_id": name, "instance_destroyed": True})
 

@@ -26,6 +26,11 @@ STEPS: dict[OperationKind, dict[str, Step]] = {
 CHAINS: dict[OperationKind, tuple[str, ...]] = {kind: module.CHAIN for kind, module in _MODULES.items()}
 
 
+def first_step(kind: OperationKind, *, parked: bool) -> str:
+    """Where an operation begins. ``parked``: the instance has a machine that is kept warm."""
+    return wake.RESUME.name if kind is OperationKind.WAKE and parked else CHAINS[kind][0]
+
+
 def step_of(facts: Facts) -> Step:
     return STEPS[facts.operation.kind][facts.operation.step]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from hibernation.domain.effects import Effect
@@ -38,6 +39,13 @@ class SetMachine:
     state: MachineState
     contract_id: str | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The machine stops instead of ending, and is kept until then; its disk is what the operation's snapshot has."""
+
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +158,7 @@ Change = (
     | Emit
     | IntendMachine
     | SetMachine
+    | Park
     | ForgetMachine
     | SpareChange
     | JudgeHost

@@ -29,8 +29,8 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class MachineRow:
-    """``owned``: a running operation is itself ending this machine, or has it as its spare. ``since``: when it got its
-    present state.
+    """``owned``: a running operation is itself ending or parking this machine, or has it as its spare. ``since``: when
+    it got its present state.
 
     ``destroy_due_at``: when to ask again; ``None`` until it was asked for the first time. ``holds_work``: it was
     lost while it held a workspace, and no wake has succeeded elsewhere since; only it may have the latest work.
@@ -112,6 +112,7 @@ Action = (
 )
 
 _LIVE_WITH_CONTRACT = frozenset({MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE})
+_KEPT_WITH_CONTRACT = _LIVE_WITH_CONTRACT | {MachineState.PARKED}
 _UNEXPECTED = frozenset(
     {MachineState.ABANDONED, MachineState.VOID, MachineState.LOST, MachineState.DESTROYED}
 )
@@ -156,7 +157,7 @@ def _for_row(
         yield from _destroying(listing, row, listed, now)
     elif listed and row.contract_id is not None and _is_nobodys_spare(row):
         yield SendAway(row.id, row.contract_id)
-    elif row.state in _LIVE_WITH_CONTRACT:
+    elif row.state in _KEPT_WITH_CONTRACT:
         yield from _live(listing, row, listed, grace, now)
     elif row.state in _UNEXPECTED:
         yield from _unexpected(listing, row, listed, now)
@@ -194,6 +195,8 @@ def _unexpected(listing: Listing, row: MachineRow, listed: bool, now: datetime) 
 def _live(
     listing: Listing, row: MachineRow, listed: bool, grace: timedelta, now: datetime
 ) -> Iterator[Action]:
+    if row.owned and row.state is MachineState.PARKED:
+        return
     if listed:
         if row.missing_since is not None:
             yield NotePresent(row.id)
@@ -220,6 +223,6 @@ def _orphans(listing: Listing, rows: Sequence[MachineRow], our_prefix: str) -> I
 
 
 def _implausible(listing: Listing, rows: Sequence[MachineRow]) -> bool:
-    live = [r for r in rows if r.state in _LIVE_WITH_CONTRACT and r.since < listing.taken_at]
+    live = [r for r in rows if r.state in _KEPT_WITH_CONTRACT and r.since < listing.taken_at]
     missing = sum(1 for r in live if r.contract_id not in listing.labels)
     return missing >= 3 and missing * 2 >= len(live)

@@ -51,8 +51,11 @@ class MachineState(StrEnum):
     lost → active: it came back with work that nobody saved. void | abandoned | lost | destroyed → destroying: it is
     listed against all expectation, and nobody needs it.
     launched ⇄ spare → destroying | lost: launched for a wake, and another is tried beside it.
-    adopting → active: rented by somebody else, taken into our care. adopting | active | lost → released: not ours (any
-    more); whatever the lists say, it is left alone for ever. Adopted again, it is a new row.
+    active → parked: its workspace is saved and proven, and it was told to stop; its disk bills. parked → launched: a
+    wake starts it again, and parks it again if that fails and only its disk has the workspace right. parked → active:
+    somebody else started it. parked → destroyed | lost: no list has it any more; lost if it ran then.
+    adopting → active: rented by somebody else, taken into our care. adopting | active | lost | parked → released: not
+    ours (any more); whatever the lists say, it is left alone for ever. Adopted again, it is a new row.
     """
 
     INTENDED = "intended"
@@ -65,6 +68,7 @@ class MachineState(StrEnum):
     ABANDONED = "abandoned"
     LOST = "lost"
     ORPHAN = "orphan"
+    PARKED = "parked"
     ADOPTING = "adopting"
     RELEASED = "released"
 
@@ -98,9 +102,10 @@ M = MachineState
 
 MACHINE_ARROWS: dict[MachineState, frozenset[MachineState]] = {
     M.INTENDED: frozenset({M.LAUNCHED, M.VOID, M.ABANDONED}),
-    M.LAUNCHED: frozenset({M.ACTIVE, M.SPARE, M.DESTROYING, M.LOST}),
+    M.LAUNCHED: frozenset({M.ACTIVE, M.SPARE, M.DESTROYING, M.LOST, M.PARKED}),
     M.SPARE: frozenset({M.LAUNCHED, M.DESTROYING, M.LOST}),
-    M.ACTIVE: frozenset({M.DESTROYING, M.LOST, M.RELEASED}),
+    M.ACTIVE: frozenset({M.DESTROYING, M.LOST, M.RELEASED, M.PARKED}),
+    M.PARKED: frozenset({M.LAUNCHED, M.ACTIVE, M.DESTROYING, M.DESTROYED, M.LOST, M.RELEASED}),
     M.DESTROYING: frozenset({M.DESTROYED}),
     M.DESTROYED: frozenset({M.DESTROYING}),
     M.VOID: frozenset({M.DESTROYING}),
@@ -197,6 +202,8 @@ class EventType(StrEnum):
     MACHINE_DESTROYED = "machine_destroyed"
     MACHINE_LOST = "machine_lost"
     MACHINE_RETURNED = "machine_returned"
+    MACHINE_RESUMED = "machine_resumed"
+    PARKING_ENDED = "parking_ended"
     RESTORED = "restored"
     WOKE = "woke"
     HOOK_RAN = "hook_ran"

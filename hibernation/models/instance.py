@@ -13,6 +13,7 @@ from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.states import InstanceStatus
 from hibernation.models.choices import choices, values
 
+WARM_MINUTES_AT_MOST = 24 * 60
 INSTANCE_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 
@@ -67,6 +68,10 @@ class Instance(models.Model):
     )
     delete_after = models.DurationField(
         default=timedelta(minutes=30), help_text="hibernated this long: deleted"
+    )
+
+    warm_minutes = models.PositiveSmallIntegerField(
+        default=0, help_text="a hibernated machine is kept so long, stopped; 0: it is ended at once"
     )
 
     precopy_enabled = models.BooleanField(
@@ -137,6 +142,9 @@ class Instance(models.Model):
             ),
             models.CheckConstraint(
                 name="instance_pauses_after_a_while", condition=Q(pause_after__gt=timedelta(0))
+            ),
+            models.CheckConstraint(
+                name="instance_is_warm_for_a_day_at_most", condition=Q(warm_minutes__lte=WARM_MINUTES_AT_MOST)
             ),
             models.CheckConstraint(
                 name="instance_deletes_after_a_while", condition=Q(delete_after__gt=timedelta(0))

@@ -34,6 +34,7 @@ class Machine(models.Model):
     gpu_type = models.CharField(max_length=64, blank=True)
     gpu_count = models.PositiveSmallIntegerField(default=1)
     region = models.CharField(max_length=32, blank=True)
+    country = models.CharField(max_length=8, blank=True, help_text="as listed")
     price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, help_text="USD")
 
     intended_at = models.DateTimeField()
@@ -44,6 +45,16 @@ class Machine(models.Model):
     destroy_due_at = models.DateTimeField(null=True, blank=True)
     destroy_attempts = models.PositiveIntegerField(default=0)
 
+    parked_until = models.DateTimeField(null=True, blank=True, help_text="kept warm until then, stopped")
+    parked_snapshot = models.ForeignKey(
+        "hibernation.Snapshot",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="the copy of what its stopped disk holds",
+    )
+
     phase = models.CharField(
         max_length=16, choices=choices(Phase), blank=True, help_text="by the provider's last list"
     )
@@ -53,6 +64,13 @@ class Machine(models.Model):
     listed_at = models.DateTimeField(null=True, blank=True)
     price_now = models.DecimalField(
         max_digits=10, decimal_places=4, null=True, blank=True, help_text="USD an hour, as listed"
+    )
+    stopped_usd_hour = models.DecimalField(
+        max_digits=10,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        help_text="what its disk costs while it is stopped",
     )
     price_told = models.DecimalField(
         max_digits=10, decimal_places=4, null=True, blank=True, help_text="the highest that an event told"
@@ -103,6 +121,16 @@ class Machine(models.Model):
                 condition=Q(state=MachineState.SPARE),
             ),
             models.UniqueConstraint(
+                name="one_kept_machine_per_instance",
+                fields=["instance"],
+                condition=Q(state__in=sorted(LIVE_MACHINE_STATES | {MachineState.PARKED})),
+            ),
+            models.CheckConstraint(
+                name="machine_parked_is_saved",
+                condition=~Q(state=MachineState.PARKED)
+                | Q(parked_until__isnull=False, parked_snapshot__isnull=False),
+            ),
+            models.UniqueConstraint(
                 name="one_row_per_contract",
                 fields=["provider", "contract_id"],
                 condition=Q(contract_id__isnull=False) & ~Q(state=MachineState.RELEASED),
@@ -118,6 +146,7 @@ class Machine(models.Model):
                         MachineState.DESTROYED,
                         MachineState.ADOPTING,
                         MachineState.RELEASED,
+                        MachineState.PARKED,
                     ]
                 )
                 | Q(contract_id__isnull=False),

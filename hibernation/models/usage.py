@@ -1,4 +1,4 @@
-"""What each rental cost: one interval per machine, opened at launch and closed when it is confirmed gone."""
+"""What each rental cost: intervals without a gap from its launch until it is confirmed gone, one for each price."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from django.db.models import F, Q
 
 
 class UsageInterval(models.Model):
-    """Billing of one machine. Append-only: opened once, closed once. Prices are USD an hour."""
+    """Billing of one machine, or while it is ``stopped`` of its disk. Append-only: opened once, closed once.
 
-    machine = models.OneToOneField("hibernation.Machine", on_delete=models.PROTECT, related_name="usage")
+    Prices are USD an hour; 0 for a disk whose price nobody tells.
+    """
+
+    machine = models.ForeignKey("hibernation.Machine", on_delete=models.PROTECT, related_name="usage")
     instance = models.ForeignKey(
         "hibernation.Instance", null=True, blank=True, on_delete=models.PROTECT, related_name="usage"
     )
     price_per_hour = models.DecimalField(max_digits=10, decimal_places=4)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
+    stopped = models.BooleanField(default=False)
 
     class Meta:
         constraints = [
+            models.UniqueConstraint(
+                name="one_open_usage_per_machine", fields=["machine"], condition=Q(ended_at__isnull=True)
+            ),
             models.CheckConstraint(
                 name="usage_ends_after_it_starts",
                 condition=Q(ended_at__isnull=True) | Q(ended_at__gte=F("started_at")),
-            )
+            ),
         ]
 
     def __str__(self) -> str:

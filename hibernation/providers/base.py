@@ -67,7 +67,8 @@ class RentedMachine:
     first. ``host_key`` is the OpenSSH public host key if the provider tells it. ``host`` and ``operator`` as in
     ``Offer``. ``is_our_fault``: it failed for its image or its order, not for the host. ``needs_start``: it loads, but
     its start got lost on the way and is to be sent once more. ``ends_at``: the rental ends then, whatever we want.
-    ``upload_usd_gb``: what sending costs. ``env``, ``ports``, ``onstart``: of its order, as far as the provider tells.
+    ``upload_usd_gb``: what sending costs. ``stopped_usd_hour``: what its disk costs while it is stopped, if told.
+    ``env``, ``ports``, ``onstart``: of its order, as far as the provider tells.
     """
 
     provider: str
@@ -92,6 +93,7 @@ class RentedMachine:
     started_at: datetime | None = None
     ends_at: datetime | None = None
     upload_usd_gb: Decimal = Decimal(0)
+    stopped_usd_hour: Decimal | None = None
     env: dict[str, str] = field(default_factory=dict, compare=False, hash=False, repr=False)
     ports: tuple[int, ...] = ()
     onstart: str = field(default="", repr=False)
@@ -111,11 +113,12 @@ class Provider(Protocol):
     """A marketplace of machines.
 
     ``can_stop``: a machine can be stopped, keep its disk and start again; else ``stop`` and ``start`` raise
-    ``NotSupported``.
+    ``NotSupported``. ``can_park``: what was stopped starts again as it was, with its whole disk and its host key.
     """
 
     name: str
     can_stop: bool
+    can_park: bool
 
     def search_offers(self, want: OfferFilter) -> Sequence[Offer]:
         """Offers that fit, cheapest first. Safe to repeat. An empty result means «none now»."""

@@ -35,6 +35,7 @@ _BILLING = (
     MachineState.ACTIVE,
     MachineState.DESTROYING,
     MachineState.ORPHAN,
+    MachineState.PARKED,
 )
 _HOUR = timedelta(hours=1)
 
@@ -201,9 +202,10 @@ def _event_for(level: CreditLevel, before: CreditLevel) -> EventType | None:
 def _our_burn(provider: str) -> Decimal:
     """USD an hour of what we rent there; of a machine that no list has shown yet, what was agreed."""
     ours = Machine.objects.filter(provider=provider, state__in=_BILLING)
-    spends = ours.filter(Q(phase="") | Q(phase__in=SPENDS))
-    total = spends.aggregate(usd=Sum(Coalesce("price_now", "price_per_hour")))["usd"]
-    return total or Decimal(0)
+    spends = Q(phase__in=SPENDS) | (Q(phase="") & ~Q(state=MachineState.PARKED))
+    total = ours.filter(spends).aggregate(usd=Sum(Coalesce("price_now", "price_per_hour")))["usd"]
+    disks = ours.exclude(spends).aggregate(usd=Sum("stopped_usd_hour"))["usd"]
+    return (total or Decimal(0)) + (disks or Decimal(0))
 
 
 def _cost_of_saving(provider: str) -> Decimal:

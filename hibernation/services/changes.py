@@ -24,6 +24,7 @@ from hibernation.domain.outcomes import (
     IntendMachine,
     JudgeHost,
     MeasuredHost,
+    Park,
     PassPointOfNoReturn,
     RecordEquipment,
     SetAside,
@@ -83,6 +84,8 @@ class Applier:
                 self._intend(change)
             case SetMachine(state, contract_id, reason):
                 set_machine(self._machine(), state, self.now, contract_id=contract_id, reason=reason)
+            case Park(until):
+                self._park(until)
             case ForgetMachine():
                 self.operation.machine = None
             case SetAside() | SwapMachines() | TakeSpare() | DismissSpare() | ForgetSpare():
@@ -115,6 +118,12 @@ class Applier:
         if self.operation.machine is None:
             raise AssertionError("no machine")
         return self.operation.machine
+
+    def _park(self, until: datetime) -> None:
+        machine = self._machine()
+        machine.parked_until, machine.parked_snapshot = until, self._snapshot()
+        machine.save(update_fields=["parked_until", "parked_snapshot"])
+        set_machine(machine, MachineState.PARKED, self.now, reason="kept warm")
 
     def _emit(self, event: EventType, reason: str, data: Mapping[str, Any]) -> None:
         emit(

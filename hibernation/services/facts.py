@@ -35,6 +35,7 @@ from hibernation.domain.states import (
 )
 from hibernation.models import Instance, Machine, Operation, Snapshot
 from hibernation.services.copies import is_proven
+from hibernation.services.parking import is_saved, warmth
 
 
 def limits() -> Limits:
@@ -52,6 +53,8 @@ def limits() -> Limits:
         label_settle=settings.DUMONT_LABEL_SETTLE,
         hedge_after=settings.DUMONT_HEDGE_AFTER,
         hedge_most_usd=settings.DUMONT_HEDGE_MOST_USD,
+        park=settings.DUMONT_PARK_DEADLINE,
+        resume=settings.DUMONT_RESUME_DEADLINE,
     )
 
 
@@ -70,6 +73,7 @@ def load_facts(instance: Instance, operation: Operation, now: datetime) -> Facts
         before=_equipment_before(instance, operation) if operation.step == "test" else None,
         has_hook=bool(instance.post_wake_hook),
         spare=_machine_facts(operation.spare),
+        warm=warmth(instance, operation.machine, now) if operation.step == "destroy" else timedelta(0),
         limits=limits(),
     )
 
@@ -168,6 +172,14 @@ def _machine_facts(machine: Machine | None) -> MachineFacts | None:
         host=machine.host,
         first_beat_at=machine.first_heartbeat_at,
         stopped_since=machine.phase_since if _stands_still(machine) else None,
+        gpu_type=machine.gpu_type,
+        gpu_count=machine.gpu_count,
+        region=machine.region,
+        country=machine.country,
+        price=machine.price_now or machine.price_per_hour,
+        disk_price=machine.stopped_usd_hour,
+        parked_until=machine.parked_until,
+        is_saved=is_saved(machine),
     )
 
 

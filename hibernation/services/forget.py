@@ -15,7 +15,7 @@ from hibernation.services.locks import locked_machine
 from hibernation.services.starting import running_operation
 from hibernation.services.transitions import emit, set_machine, set_status
 
-_MAY_BE_FORGOTTEN = (MachineState.ACTIVE, MachineState.LOST)
+_MAY_BE_FORGOTTEN = (MachineState.ACTIVE, MachineState.LOST, MachineState.PARKED)
 
 
 @transaction.atomic

@@ -54,7 +54,7 @@ def _give_back(machine_id: int) -> bool:
     instance = machine.instance
     if instance is None or machine.state != MachineState.ACTIVE or machine.down_since is not None:
         return False
-    pressed = _pressures(machine, instance, now)
+    pressed = pressures_on(machine, instance, now)
     _tell_end(machine, instance, now)
     is_idle = (
         instance.status == InstanceStatus.IDLE
@@ -71,7 +71,8 @@ def _give_back(machine_id: int) -> bool:
     return _carry_out(verdict, instance, pressed, now)
 
 
-def _pressures(machine: Machine, instance: Instance, now: datetime) -> tuple[Pressure, ...]:
+def pressures_on(machine: Machine, instance: Instance, now: datetime) -> tuple[Pressure, ...]:
+    """Why this machine's rental must end before long, the hardest reason first."""
     account = ProviderAccount.objects.filter(provider=machine.provider).first()
     level = CreditLevel.UNKNOWN if account is None else CreditLevel(account.level)
     return pressures(

@@ -21,6 +21,7 @@ from hibernation.providers.registry import provider_names
 from hibernation.services.clock import db_now
 from hibernation.services.due import SCHEDULED, delete_due_at, schedule
 from hibernation.services.orders import ENVIRONMENT_FIELDS, check_ports, set_environment
+from hibernation.services.parking import MachineLive, check_warmth, let_go_of_parked, reschedule_parked
 from hibernation.services.requests import lock_instance, request_wake
 from hibernation.services.retention import delete_all
 from hibernation.services.transitions import emit, set_machine, set_status
@@ -36,6 +37,7 @@ POLICY_FIELDS = (
     "delete_after",
     "precopy_enabled",
     "hibernate_busy_at_the_end",
+    "warm_minutes",
     "snapshot_interval",
     "transfer_limit_mbit",
     "encryption_enabled",
@@ -51,12 +53,6 @@ _CHANGEABLE = ("name", *ORDER_FIELDS, *POLICY_FIELDS)
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz"
 _NAME_LETTERS = 10
-
-
-class MachineLive(Conflict):
-    """A machine is rented for this instance."""
-
-    code = "machine_live"
 
 
 @transaction.atomic
@@ -157,6 +153,7 @@ def release_instance(
 
 def _let_go_of_machines(instance: Instance, leave_machine: bool, now: datetime) -> str:
     """The names of those that go on. One that was lost with the workspace may come back, and is nobody's then."""
+    warm = let_go_of_parked(instance, leave_machine, now)
     held = instance.machines.filter(
         Q(state=MachineState.ACTIVE) | Q(state=MachineState.LOST, activated_at__isnull=False)
     )
@@ -169,7 +166,7 @@ def _let_go_of_machines(instance: Instance, leave_machine: bool, now: datetime) 
         )
     for machine in machines:
         set_machine(machine, MachineState.RELEASED, now, reason="its instance was released")
-    return ", ".join(f"machine {machine}" for machine in machines)
+    return ", ".join(f"machine {machine}" for machine in [*warm, *machines])
 
 
 def check_provider(provider: str) -> None:
@@ -200,11 +197,14 @@ def configure(instance_id: str, changes: dict[str, Any], *, actor: str) -> Insta
         if name in changes:
             setattr(instance, name, changes[name])
     check_ports(instance.ports)
+    check_warmth(instance)
     if "env" in changes:
         set_environment(instance, changes["env"])
     now = db_now()
     schedule(instance)
     instance.delete_due_at = delete_due_at(instance)
+    if before["warm_minutes"] != instance.warm_minutes:
+        reschedule_parked(instance, now)
     instance.save(update_fields=[*_CHANGEABLE, *ENVIRONMENT_FIELDS, *SCHEDULED, "delete_due_at"])
     told = {name: [str(before[name]), str(changes[name])] for name in _CHANGEABLE if name in changes}
     if "env" in changes:

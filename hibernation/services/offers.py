@@ -68,7 +68,9 @@ def _usually_sent(instance: Instance) -> float:
 
 
 def _usual_hours(instance: Instance) -> float:
-    ended = UsageInterval.objects.filter(instance=instance, ended_at__isnull=False).order_by("-id")
+    ended = UsageInterval.objects.filter(instance=instance, ended_at__isnull=False, stopped=False).order_by(
+        "-id"
+    )
     hours = [
         (end - start).total_seconds() / 3600
         for start, end in ended.values_list("started_at", "ended_at")[:SESSIONS]

@@ -50,6 +50,7 @@ from hibernation.services.copies import is_proven
 from hibernation.services.dispatch import enqueue_operation
 from hibernation.services.due import SCHEDULED, schedule
 from hibernation.services.locks import locked_machine
+from hibernation.services.parking import look_after_parked, no_longer_listed
 from hibernation.services.sightings import note_list, note_no_list
 from hibernation.services.spares import in_hands
 from hibernation.services.standing import look_after
@@ -104,6 +105,7 @@ def _reconcile_provider(provider: Provider) -> int:
     taken_at = db_now()
     listed = {machine.contract_id: machine for machine in provider.list_machines()}
     note_list(provider.name, listed, taken_at)
+    ended = look_after_parked(provider)
     listing = Listing(taken_at, {contract: machine.label for contract, machine in listed.items()})
     watched = _watched(provider.name, listing)
     owned = _ended_by_operations(watched) | in_hands(_spares(watched))
@@ -113,7 +115,7 @@ def _reconcile_provider(provider: Provider) -> int:
         _carry_out(provider, action, listed)
     looked_after = look_after(provider, listed)
     refresh(provider)
-    return len(actions) + looked_after
+    return ended + len(actions) + looked_after
 
 
 def _watched(provider: str, listing: Listing) -> list[Machine]:
@@ -233,6 +235,8 @@ def _send_away(machine_id: int, contract_id: str) -> bool:
 @transaction.atomic
 def _declare_lost(machine_id: int) -> None:
     machine, now = locked_machine(machine_id), db_now()
+    if machine.state == MachineState.PARKED:
+        no_longer_listed(machine, now)
     if machine.state not in (MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE):
         return
     set_machine(machine, MachineState.LOST, now, reason="it vanished from the provider's list")

@@ -16,7 +16,7 @@ from django.db.models import Count, Exists, OuterRef, Q
 
 from hibernation.domain.errors import Conflict, NotFound
 from hibernation.domain.retention import Choice, Rules, Saved, choose
-from hibernation.domain.states import EventType, InstanceStatus, OperationState, SnapshotState
+from hibernation.domain.states import EventType, InstanceStatus, MachineState, OperationState, SnapshotState
 from hibernation.models import Instance, Snapshot
 from hibernation.services.clock import db_now
 from hibernation.services.copies import best_copy, is_proven
@@ -27,7 +27,7 @@ from hibernation.services.transitions import emit
 log = logging.getLogger(__name__)
 
 CURRENT = "the last good copy"
-_IN_USE = "an operation uses it"
+_IN_USE = "an operation or a machine that is kept warm needs it"
 
 
 class LastGoodCopy(Conflict):
@@ -105,11 +105,13 @@ def _protected(instance: Instance) -> dict[int, str]:
 
 
 def _in_use(instance: Instance) -> set[int]:
-    """What operations in flight write or restore, and what that builds on."""
+    """What operations in flight write or restore, and what that builds on; what a machine kept warm is ended on."""
     rows = instance.operations.filter(
         state__in=[OperationState.RUNNING, OperationState.QUEUED], snapshot__isnull=False
     ).values_list("snapshot_id", "snapshot__parent_id")
-    return {pk for row in rows for pk in row if pk is not None}
+    warm = instance.machines.filter(state__in=[MachineState.PARKED, MachineState.LAUNCHED])
+    held = warm.filter(parked_snapshot__isnull=False).values_list("parked_snapshot_id", flat=True)
+    return {pk for row in [*rows, held] for pk in row if pk is not None}
 
 
 @transaction.atomic
@@ -127,7 +129,7 @@ def delete_snapshot(instance_id: str, name: str, *, actor: str, last_copy: bool 
     if snapshot.kept:
         raise SnapshotKept(f"{name} is kept on request: let it go first.")
     if snapshot.pk in _in_use(instance):
-        raise SnapshotInUse(f"An operation in flight needs {name}.")
+        raise SnapshotInUse(f"An operation in flight, or a machine that is kept warm, needs {name}.")
     if _is_last_good(instance, snapshot):
         _check_may_lose(instance, snapshot, last_copy)
         _fall_back(instance, snapshot)

@@ -14,7 +14,7 @@ from hibernation.models import Machine, ProviderAccount
 from hibernation.providers.base import RentedMachine
 
 SPENDS = frozenset({Phase.LOADING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED})
-"""Phases in which the whole price of an hour may be due. A disk that stands still costs little."""
+"""Phases in which the whole price of an hour may be due; in all others that of the disk."""
 _SAME_END = timedelta(minutes=1)
 _FIELDS = (
     "phase",
@@ -23,6 +23,8 @@ _FIELDS = (
     "phase_lists",
     "listed_at",
     "price_now",
+    "stopped_usd_hour",
+    "country",
     "upload_usd_gb",
     "ends_at",
     "end_told_at",
@@ -36,8 +38,12 @@ def note_list(provider: str, listed: Mapping[str, RentedMachine], taken_at: date
     for row in newer:
         _see(row, listed[row.contract_id or ""], taken_at)
     Machine.objects.bulk_update(newer, _FIELDS)
-    burn = sum((one.price_per_hour for one in listed.values() if one.phase in SPENDS), Decimal(0))
+    burn = sum(map(_an_hour_of, listed.values()), Decimal(0))
     _note(provider, listed_at=taken_at, list_error="", burn_per_hour=burn)
+
+
+def _an_hour_of(found: RentedMachine) -> Decimal:
+    return found.price_per_hour if found.phase in SPENDS else found.stopped_usd_hour or Decimal(0)
 
 
 def note_no_list(provider: str, why: str) -> None:
@@ -60,6 +66,7 @@ def _see(row: Machine, found: RentedMachine, taken_at: datetime) -> None:
     row.phase_since = row.phase_since if again else taken_at
     row.phase, row.phase_reason, row.listed_at = found.phase, found.reason, taken_at
     row.price_now, row.upload_usd_gb = found.price_per_hour, found.upload_usd_gb
+    row.stopped_usd_hour, row.country = found.stopped_usd_hour, found.country or row.country
     if not _is_same_end(row.ends_at, found.ends_at):
         row.ends_at, row.end_told_at = found.ends_at, None
 

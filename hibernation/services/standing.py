@@ -214,7 +214,7 @@ def _put_to_work(machine_id: int, addresses: Sequence[SshAddress]) -> None:
     for host, port, user in _to_try(machine, addresses):
         machine.ssh_host, machine.ssh_port, machine.ssh_user = host, port, user
         try:
-            boxes.start_agent(context.box_of(machine), machine, _instance_of(machine))
+            boxes.put_to_work(context.box_of(machine), machine, _instance_of(machine))
         except BoxError as error:
             log.warning("machine %s runs in silence: %s", machine.contract_id, error)
             if isinstance(error, BoxUnreachable):

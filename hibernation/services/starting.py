@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from hibernation.domain.lifecycle import CHAINS
-from hibernation.domain.states import EventType, InstanceStatus, OperationKind, OperationState
+from hibernation.domain.lifecycle import CHAINS, first_step
+from hibernation.domain.states import (
+    EventType,
+    InstanceStatus,
+    MachineState,
+    OperationKind,
+    OperationState,
+)
 from hibernation.models import Instance, Operation, Snapshot
 from hibernation.services.dispatch import enqueue_operation
 from hibernation.services.transitions import emit, set_status
@@ -47,9 +53,10 @@ def start(instance: Instance, operation: Operation, now: datetime) -> Operation:
     operation.started_at, operation.deadline_at = now, now + DEADLINES[kind]
     if kind is OperationKind.WAKE:
         operation.snapshot = instance.snapshot
+        operation.machine = instance.machines.filter(state=MachineState.PARKED).first()
     else:
         operation.machine = instance.machines.filter(state__in=["launched", "active", "adopting"]).first()
-    first = CHAINS[kind][0]
+    first = first_step(kind, parked=operation.machine is not None)
     operation.step, operation.entered_at, operation.next_attempt_at = first, now, now
     operation.save()
     enter_step(operation, first, now)

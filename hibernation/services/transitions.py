@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from hibernation.domain.states import (
@@ -102,7 +103,13 @@ def set_machine(
         fields.append("launched_at")
     if state is MachineState.ACTIVE:
         machine.activated_at = machine.activated_at or now
-        fields.append("activated_at")
+        machine.parked_until = machine.parked_snapshot = None
+        fields += ["activated_at", "parked_until", "parked_snapshot"]
+    if state is MachineState.PARKED or (old is MachineState.PARKED and state is MachineState.LAUNCHED):
+        fields += _begin_anew(machine)
+    elif old is MachineState.PARKED:
+        machine.missing_since = machine.alarmed_at = None
+        fields += ["missing_since", "alarmed_at"]
     if state is MachineState.DESTROYED:
         machine.destroyed_at = now
         fields.append("destroyed_at")
@@ -110,14 +117,29 @@ def set_machine(
     _count_usage(machine, old, state, now)
 
 
+def _begin_anew(machine: Machine) -> list[str]:
+    """What was seen and heard of it before it was stopped, or started again, says nothing from now on."""
+    machine.phase, machine.phase_reason, machine.phase_since, machine.phase_lists = "", "", None, 0
+    machine.first_heartbeat_at = machine.missing_since = machine.down_since = machine.alarmed_at = None
+    machine.starts = 0
+    return [
+        "phase", "phase_reason", "phase_since", "phase_lists", "first_heartbeat_at", "missing_since",
+        "down_since", "alarmed_at", "starts",
+    ]  # fmt: skip
+
+
 def _count_usage(machine: Machine, old: MachineState, state: MachineState, now: datetime) -> None:
     if old in _ENDS_USAGE and state not in _ENDS_USAGE:
         # It was not gone: the interval that was closed too early goes on.
-        UsageInterval.objects.filter(machine=machine).update(ended_at=None)
-    if state in _STARTS_USAGE or (old is MachineState.ADOPTING and state is MachineState.ACTIVE):
+        last = UsageInterval.objects.filter(machine=machine).order_by("-id")[:1]
+        UsageInterval.objects.filter(pk__in=last.values("pk")).update(ended_at=None)
+    if MachineState.PARKED in (old, state) and state not in (MachineState.DESTROYING, *_ENDS_USAGE):
+        _change_price(machine, now)
+    elif state in _STARTS_USAGE or (old is MachineState.ADOPTING and state is MachineState.ACTIVE):
         began = machine.launched_at or machine.intended_at
         UsageInterval.objects.get_or_create(
             machine=machine,
+            ended_at__isnull=True,
             defaults={
                 "instance": machine.instance,
                 "price_per_hour": machine.price_per_hour,
@@ -126,3 +148,13 @@ def _count_usage(machine: Machine, old: MachineState, state: MachineState, now: 
         )
     if state in _ENDS_USAGE:
         UsageInterval.objects.filter(machine=machine, ended_at__isnull=True).update(ended_at=now)
+
+
+def _change_price(machine: Machine, now: datetime) -> None:
+    """A stopped machine's disk bills, and nothing else of it."""
+    stopped = machine.state == MachineState.PARKED
+    price = (machine.stopped_usd_hour or Decimal(0)) if stopped else machine.price_per_hour
+    UsageInterval.objects.filter(machine=machine, ended_at__isnull=True).update(ended_at=now)
+    UsageInterval.objects.create(
+        machine=machine, instance=machine.instance, price_per_hour=price, started_at=now, stopped=stopped
+    )

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hibernation.domain.idle import IdleState
-from hibernation.domain.states import EventType, InstanceStatus, MachineState
+from hibernation.domain.keeping_warm import FRESH
+from hibernation.domain.states import EventType, InstanceStatus, MachineState, Phase
 from tests.simulator.box import Box
 from tests.simulator.requests import Requests
 from tests.simulator.rows import InstanceRow, Machine
@@ -58,6 +59,9 @@ class Adoptions:
             if machine.instance_id == instance.id and held:
                 self.writer.set_machine(machine, M.RELEASED)
                 self.requests.witness.strangers.add(machine.contract_id or "")
+        parked = self.db.parked(instance.id)
+        if parked is not None:
+            self.writer.set_machine(parked, M.DESTROYING)
         instance.machine_id = None
         status = self.writer.set_status(instance, S.RELEASED)
         self.writer.emit(EventType.RELEASED, "released", instance.id, None, status)
@@ -71,7 +75,13 @@ class Adoptions:
 
     def _may_be_released(self, instance: InstanceRow) -> bool:
         busy = self.db.running(instance.id) is not None or self.db.queued(instance.id) is not None
-        return instance.status in RESTING and not busy
+        return instance.status in RESTING and not busy and self._may_be_ended(self.db.parked(instance.id))
+
+    def _may_be_ended(self, parked: Machine | None) -> bool:
+        if parked is None:
+            return True
+        fresh = parked.listed_at is not None and self.clock.now - parked.listed_at <= FRESH
+        return fresh and parked.phase is Phase.STOPPED and self.db.is_saved(parked)
 
 
 def _last_row(rows: Iterable[Machine], box: Box) -> Machine | None:

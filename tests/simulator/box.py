@@ -54,6 +54,7 @@ class Box:
 
     ``fenced_at``: when writers were last paused and looked at. ``trouble``: why it will never come up.
     ``stopped``: its host took the GPU back; its disk bills on.
+    ``by_hand``: somebody else started it.
     """
 
     contract: str
@@ -68,6 +69,7 @@ class Box:
     our_fault: bool = False
     needs_start: bool = False
     stopped: bool = False
+    by_hand: bool = False
     ended_at: datetime | None = None
     destroyed: bool = False
     version: int = 0
@@ -108,6 +110,14 @@ class Box:
     def running_jobs(self, now: datetime) -> int:
         jobs = [*self.freezes.values(), *self.thaws.values()]
         return sum(job.state == "running" and job.done_at > now for job in jobs)
+
+    def power_off(self) -> None:
+        """What ran has ended, the agent and paused writers too; its disk stays."""
+        self.stopped, self.by_hand, self.agent = True, False, None
+        self.let_go()
+        for job in [*self.freezes.values(), *self.thaws.values()]:
+            if job.state == "running":
+                job.state = "died"
 
     def let_go(self) -> None:
         self.paused, self.fenced_at = False, None

@@ -32,6 +32,7 @@ from hibernation.domain.effects import (
     SearchOffers,
     SetLabel,
     StartMachine,
+    StopMachine,
     Trial,
     TryMachine,
     Verify,
@@ -89,7 +90,7 @@ class Edge:
             case Destroy(contract):
                 return self._destroy(operation, contract)
             case ListMachines():
-                return machines_seen(self.listing())
+                return self._machines_seen()
             case SearchOffers(_, widely):
                 held = self.held(operation.instance_id)
                 return OffersSeen(self._provider.search(), widely=widely, held=held)
@@ -98,7 +99,12 @@ class Edge:
             case Look(contract):
                 return self._look(contract)
             case StartMachine(contract):
+                row = self._db.machines[operation.machine_id or 0]
+                self._note("start", operation, row.state is MachineState.LAUNCHED)
                 self._provider.start(contract)
+                return Ok()
+            case StopMachine(contract):
+                self._stop_machine(operation, contract)
                 return Ok()
             case AttachKey(contract):
                 self._provider.attach_key(contract)
@@ -112,8 +118,8 @@ class Edge:
                 return self._on_box(operation, self._test)
             case RunHook():
                 return self._on_box(operation, lambda box: HookRan(self._rng.randrange(2)))
-            case InstallAgent():
-                return self._on_box(operation, lambda box: self._install(operation, box))
+            case InstallAgent(resumed):
+                return self._on_box(operation, lambda box: self._install(operation, box, resumed))
             case RunThaw():
                 return self._on_box(operation, lambda box: self._thaw(operation, box, effect))
             case _:
@@ -264,7 +270,20 @@ class Edge:
         leased = until is not None and until > self._clock.now
         self._witness.calls.append(Call(f"{what} by operation {operation.id}", committed, leased))
 
-    def _install(self, operation: OperationRow, box: Box) -> Ok:
+    def _stop_machine(self, operation: OperationRow, contract: str) -> None:
+        row = self._db.machines[operation.machine_id or 0]
+        self._note("stop", operation, row.state is MachineState.PARKED and row.contract_id == contract)
+        self._provider.stop(contract)
+
+    def _machines_seen(self) -> MachinesSeen:
+        listing, now = self.listing(), self._clock.now
+        phases = {contract: self._provider.boxes[contract].phase(now) for contract in listing.labels}
+        by_label = {label: contract for contract, label in listing.labels.items()}
+        return MachinesSeen(by_label, frozenset(listing.labels), phases)
+
+    def _install(self, operation: OperationRow, box: Box, resumed: bool) -> Ok:
+        if resumed:
+            box.let_go()
         machine_id = operation.machine_id or 0
         if box.agent is None or box.agent.machine_id != machine_id:
             box.agent = SimAgent(machine_id, BEAT_SECONDS, self._clock.after(self._rng.uniform(1, 6)))
@@ -286,9 +305,3 @@ class Edge:
         return JobSeen(
             job.state, result={"files": 1} if job.state == "done" else None, error_code=job.error_code
         )
-
-
-def machines_seen(listing: Listing) -> MachinesSeen:
-    return MachinesSeen(
-        {label: contract for contract, label in listing.labels.items()}, frozenset(listing.labels)
-    )

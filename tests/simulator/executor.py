@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from hibernation.domain import lifecycle
 from hibernation.domain.effects import Effect, Reply
@@ -13,11 +14,12 @@ from hibernation.domain.offers import OfferFilter
 from hibernation.domain.outcomes import Finish, Go, Outcome, Perform, Wait
 from hibernation.domain.states import OperationState, SnapshotState
 from tests.simulator.edge import Edge
+from tests.simulator.provider import price_on
 from tests.simulator.requests import Requests
 from tests.simulator.rows import Database, OperationRow
 from tests.simulator.transitions import Writer, seconds
 
-ANYTHING = OfferFilter()
+ANYTHING, CHEAP = OfferFilter(), OfferFilter(max_price=Decimal("0.36"))
 WITH_A_HOOK = 1
 """The instance that has something run after each wake."""
 
@@ -148,6 +150,7 @@ class Executor:
             offer_held=self._offer_held(operation),
             has_hook=instance.id == WITH_A_HOOK,
             spare=self._machine_facts(operation.spare_id),
+            warm=instance.warm,
             limits=self.limits,
         )
 
@@ -162,18 +165,29 @@ class Executor:
             return None
         row = self.db.machines[machine_id]
         return MachineFacts(
-            row.id, row.label, row.state, row.intended_at, row.contract_id, row.host, row.first_beat_at
+            row.id,
+            row.label,
+            row.state,
+            row.intended_at,
+            row.contract_id,
+            row.host,
+            row.first_beat_at,
+            gpu_count=2,
+            price=price_on(row.host),
+            parked_until=row.parked_until,
+            is_saved=self.db.is_saved(row),
         )
 
     def _snapshot_facts(self, snapshot_id: int | None) -> SnapshotFacts | None:
         if snapshot_id is None:
             return None
         row = self.db.snapshots[snapshot_id]
-        return SnapshotFacts(row.name, row.state, row.round, row.frozen_at, row.unreadable)
+        return SnapshotFacts(row.name, row.state, row.round, row.frozen_at, row.unreadable, row.damaged)
 
     def _kept(self, snapshot_id: int | None) -> SnapshotFacts | None:
         kept = self._snapshot_facts(snapshot_id)
-        return kept if kept is not None and kept.state is SnapshotState.VERIFIED else None
+        good = kept is not None and kept.state is SnapshotState.VERIFIED and not kept.damaged
+        return kept if good else None
 
 
 def operation_facts(operation: OperationRow) -> OperationFacts:
@@ -192,7 +206,7 @@ def operation_facts(operation: OperationRow) -> OperationFacts:
         forced=operation.forced,
         cancel_reason=operation.cancel_reason,
         point_of_no_return_at=operation.point_of_no_return_at,
-        want=ANYTHING,
+        want=ANYTHING if operation.id % 4 else CHEAP,
         status_before=operation.status_before,
         memo=operation.memo,
         purpose=operation.purpose,

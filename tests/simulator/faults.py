@@ -34,6 +34,11 @@ class Faults:
     start_refused: float = 0.10
     start_answer_lost: float = 0.10
     stopped_early: float = 0.015
+    stop_refused: float = 0.04
+    stop_lost: float = 0.10
+    stop_answer_lost: float = 0.10
+    stop_ignored: float = 0.05
+    start_ignored: float = 0.08
     attach_refused: float = 0.04
     label_refused: float = 0.30
     label_answer_lost: float = 0.10

@@ -20,6 +20,12 @@ from hibernation.domain.states import (
 )
 from tests.simulator.adoptions import no_adoption_lasts, what_is_not_ours_is_left_alone
 from tests.simulator.box import Box
+from tests.simulator.keeping_warm import (
+    a_hibernated_machine_is_gone_or_stands_still,
+    a_machine_that_runs_is_noticed,
+    a_parked_machine_is_saved_and_its_instance_sleeps,
+    no_machine_is_parked_for_ever,
+)
 from tests.simulator.rows import Machine, OperationRow, SnapshotRow
 from tests.simulator.transitions import BILLING, OUR_PREFIX
 
@@ -30,6 +36,7 @@ S, M = InstanceStatus, MachineState
 Check = Callable[["Simulation"], str | None]
 HOLDING = (M.INTENDED, M.LAUNCHED, M.ACTIVE, M.ADOPTING)
 HEDGING = ("choose", "launch", "loading", "race")
+KEPT = (*HOLDING, M.PARKED)
 UP = (S.RUNNING, S.IDLE)
 GAP = timedelta(seconds=25)
 SHORTEST_BETWEEN_SAVES = timedelta(seconds=60)
@@ -89,7 +96,7 @@ def i1_a_wake_brings_back_what_was_hibernated(sim: Simulation) -> str | None:
         operation = sim.db.operations[operation_id]
         expected = sim.witness.hibernated_version.get(operation.instance_id)
         box = _box(sim, operation.machine_id)
-        if expected is not None and box.version != expected:
+        if expected is not None and box.version != expected and not operation.memo.unsaved:
             return f"operation {operation_id} woke version {box.version}, hibernated was {expected}"
     return None
 
@@ -98,7 +105,7 @@ def i2_a_label_rents_one_machine_and_an_instance_holds_one(sim: Simulation) -> s
     labels = [box.label for box in sim.world.provider.boxes.values() if box.label.startswith(OUR_PREFIX)]
     if len(labels) != len(set(labels)):
         return "two machines were rented under one label"
-    holders = [row.instance_id for row in sim.db.machines.values() if row.state in HOLDING]
+    holders = [row.instance_id for row in sim.db.machines.values() if row.state in KEPT]
     if len(holders) != len(set(holders)):
         return "an instance holds two machines"
     return None
@@ -297,15 +304,21 @@ def a_wake_would_restore_the_newest_whole_copy(sim: Simulation) -> str | None:
     for row in sim.db.snapshots.values():
         if row.state is SnapshotState.VERIFIED:
             before = best.get(row.instance_id)
-            if before is None or before.unreadable or not row.unreadable:
+            if before is None or _goodness(row) <= _goodness(before):
                 best[row.instance_id] = row
     for instance in sim.db.instances.values():
         found = best.get(instance.id)
         if instance.snapshot_id != (None if found is None else found.id):
             return f"instance {instance.id} keeps snapshot {instance.snapshot_id}, the best is {found}"
-        if found is not None and not sim.world.store.copies[found.name, found.round].proven:
+        copy = None if found is None else sim.world.store.copies[found.name, found.round]
+        if found is not None and copy is not None and not copy.proven and not found.damaged:
             return f"{found.name} was called proven and was not read back whole"
     return None
+
+
+def _goodness(row: SnapshotRow) -> tuple[bool, bool]:
+    """The less, the better."""
+    return row.damaged, row.unreadable > 0
 
 
 def a_lost_machine_leaves_what_was_proven(sim: Simulation) -> str | None:
@@ -342,8 +355,9 @@ def one_operation_runs_and_one_waits(sim: Simulation) -> str | None:
 
 
 def i3_nothing_of_ours_bills_unnoticed(sim: Simulation) -> str | None:
-    """In the end every living machine that we have to pay is the one its instance runs on."""
-    held = {row.contract_id for row in sim.db.machines.values() if row.state is M.ACTIVE}
+    """In the end every living machine that we have to pay is the one its instance runs on, or the only right copy."""
+    needed = {row.contract_id for row in sim.db.machines.values() if row.state is M.PARKED}
+    held = needed | {row.contract_id for row in sim.db.machines.values() if row.state is M.ACTIVE}
     for box in sim.world.provider.boxes.values():
         if box.alive and box.contract not in sim.witness.strangers | held:
             return f"{box.contract} ({box.label}) still bills"
@@ -425,6 +439,9 @@ ALWAYS: tuple[Check, ...] = (
     a_wake_would_restore_the_newest_whole_copy,
     a_lost_machine_leaves_what_was_proven,
     a_snapshot_keeps_no_hibernation_waiting,
+    a_parked_machine_is_saved_and_its_instance_sleeps,
+    a_hibernated_machine_is_gone_or_stands_still,
+    a_machine_that_runs_is_noticed,
 )
 IN_THE_END: tuple[Check, ...] = (
     i3_nothing_of_ours_bills_unnoticed,
@@ -433,4 +450,5 @@ IN_THE_END: tuple[Check, ...] = (
     i15_every_accepted_command_has_ended,
     nobody_stays_paused,
     no_adoption_lasts,
+    no_machine_is_parked_for_ever,
 )

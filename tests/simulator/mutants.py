@@ -14,9 +14,11 @@ from hibernation.domain import (
     heartbeats,
     hibernate,
     idle,
+    keeping_warm,
     lifecycle,
     occasions,
     pacing,
+    parking,
     reconcile,
     saving,
     snapshot,
@@ -27,6 +29,7 @@ from hibernation.domain.effects import Launch, Ok, Reply, Verify, VerifySeen
 from hibernation.domain.errors import DumontError, ProviderRefused
 from hibernation.domain.facts import Facts
 from hibernation.domain.idle import Activity, Judgement
+from hibernation.domain.keeping_warm import Parked
 from hibernation.domain.outcomes import (
     DismissSpare,
     Finish,
@@ -39,7 +42,7 @@ from hibernation.domain.outcomes import (
 )
 from hibernation.domain.reconcile import Action, Listing, MachineRow
 from hibernation.domain.states import LIVE_MACHINE_STATES, InstanceStatus, MachineState, OperationKind
-from hibernation.domain.wake import ending, hedging, racing, renting, spares
+from hibernation.domain.wake import ending, hedging, racing, renting, resuming, spares
 from tests.simulator import simulation
 from tests.simulator.edge import Edge
 from tests.simulator.executor import Executor
@@ -49,7 +52,7 @@ from tests.simulator.invariants import (
 )
 from tests.simulator.reconciler import Looked, Reconciler
 from tests.simulator.requests import Requests
-from tests.simulator.rows import EventRow
+from tests.simulator.rows import Database, EventRow
 from tests.simulator.transitions import Writer
 
 Change = tuple[Any, str, Any]
@@ -583,3 +586,81 @@ def goes_back_before_a_lost_launch_is_found() -> list[Change]:
         return spares.back(ending.without_machine(facts.operation.memo, ""))
 
     return [step(W, "launch", conclude=conclude)]
+
+
+@mutant("a_hibernated_machine_is_gone_or_stands_still")
+def takes_the_answer_for_the_stop() -> list[Change]:
+    def conclude(facts: Facts, reply: Reply) -> Outcome:
+        return parking._parked(facts, "stopped")
+
+    return [(parking, "conclude_stop", conclude)]
+
+
+@mutant("i5 i15")
+def waits_for_ever_for_a_stop() -> list[Change]:
+    return [(parking, "_late", lambda facts: False)]
+
+
+@mutant("i1")
+def ends_what_runs_when_its_time_is_over() -> list[Change]:
+    return [(keeping_warm, "plan_parked", _by_the_time_alone)]
+
+
+def _by_the_time_alone(seen: Parked, now: Any) -> Any:
+    reason = "its time is over" if now >= seen.until and not seen.occupied and seen.is_saved else ""
+    return keeping_warm.EndParked(seen.machine_id, seen.contract_id, reason) if reason else None
+
+
+@mutant("a_machine_that_runs_is_noticed")
+def never_takes_a_machine_back() -> list[Change]:
+    real = keeping_warm.plan_parked
+
+    def plan(seen: Parked, now: Any) -> Any:
+        deed = real(seen, now)
+        return None if isinstance(deed, keeping_warm.TakeBack) else deed
+
+    return [(keeping_warm, "plan_parked", plan)]
+
+
+@mutant("no_machine_is_parked_for_ever")
+def forgets_what_is_kept_warm() -> list[Change]:
+    return [(keeping_warm, "_why_ended", lambda seen, now: "")]
+
+
+@mutant("i1")
+def relies_on_a_damaged_copy() -> list[Change]:
+    return [(Database, "is_saved", lambda self, machine: True)]
+
+
+@mutant("i1")
+def wakes_elsewhere_than_on_the_only_right_copy() -> list[Change]:
+    return [(ending, "is_needed", lambda facts: facts.operation.memo.unsaved)]
+
+
+@mutant("i1")
+def gives_what_runs_for_another_wish() -> list[Change]:
+    return [(resuming, "_UP", ())]
+
+
+@mutant("i14")
+def starts_before_it_is_written_down() -> list[Change]:
+    real = resuming.plan_resume
+
+    def plan(facts: Facts) -> Plan:
+        planned = real(facts)
+        return replace(planned, changes=()) if isinstance(planned, Perform) else planned
+
+    return [step(W, "resume", plan=plan)]
+
+
+@mutant("i2 i6")
+def rents_another_beside_a_parked_one() -> list[Change]:
+    return [(lifecycle, "first_step", lambda kind, *, parked: lifecycle.CHAINS[kind][0])]
+
+
+@mutant("a_parked_machine_is_saved_and_its_instance_sleeps")
+def parks_without_a_word_of_the_copy() -> list[Change]:
+    def park(self: Writer, operation: Any, until: Any) -> None:
+        self._set_operation_machine(operation, MachineState.PARKED, None)
+
+    return [(Writer, "_park", park)]

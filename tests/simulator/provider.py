@@ -27,8 +27,15 @@ HOSTS = 12
 
 
 def offer_on(host: int) -> Offer:
-    price = Decimal("0.30") + Decimal(host) / 100
-    return Offer("sim", f"offer-{host}", f"host-{host}", "RTX_4090", 2, "EU", price, 500, download_mbps=800.0)
+    name = f"host-{host}"
+    price = price_on(name)
+    return Offer("sim", f"offer-{host}", name, "RTX_4090", 2, "EU", price, 500, download_mbps=800.0)
+
+
+def price_on(host: str) -> Decimal:
+    """USD an hour."""
+    number = host.rpartition("-")[2]
+    return Decimal("0.30") + Decimal(number if number.isdigit() else 0) / 100
 
 
 class SimProvider:
@@ -97,11 +104,34 @@ class SimProvider:
 
     def start(self, contract: str) -> None:
         box = self.boxes[contract]
+        if not box.alive:
+            raise NotFound
         if self._faults.hit("start_refused"):
             raise NoCapacity
-        box.needs_start = False
+        if self._faults.hit("start_ignored"):
+            return
+        self.power_on(box)
         if self._faults.hit("start_answer_lost"):
             raise ProviderUnavailable
+
+    def stop(self, contract: str) -> None:
+        box = self.boxes[contract]
+        if not box.alive:
+            raise NotFound
+        if self._faults.hit("stop_refused"):
+            raise ProviderRefused
+        if self._faults.hit("stop_lost"):
+            raise ProviderUnavailable
+        if not self._faults.hit("stop_ignored"):
+            box.power_off()
+        if self._faults.hit("stop_answer_lost"):
+            raise ProviderUnavailable
+
+    def power_on(self, box: Box) -> None:
+        """It boots from the disk that is there. Nobody starts its agent."""
+        box.needs_start = False
+        if box.stopped:
+            box.stopped, box.boots_at = False, self._clock.after(self._rng.uniform(2, 25))
 
     def attach_key(self, contract: str) -> None:
         if self._faults.hit("attach_refused"):

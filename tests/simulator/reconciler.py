@@ -21,6 +21,7 @@ from hibernation.domain.reconcile import (
 )
 from hibernation.domain.states import EventType, InstanceStatus, MachineState, OperationKind, SnapshotState
 from tests.simulator.edge import Edge
+from tests.simulator.keeping_warm import KeepingWarm
 from tests.simulator.provider import SimProvider
 from tests.simulator.rows import Machine
 from tests.simulator.transitions import OUR_PREFIX, Writer
@@ -35,6 +36,7 @@ class Reconciler:
     def __init__(self, writer: Writer, edge: Edge, provider: SimProvider) -> None:
         self.writer, self.edge, self.provider = writer, edge, provider
         self.db, self.clock, self.witness = writer.db, writer.clock, writer.witness
+        self.keeping_warm = KeepingWarm(writer, edge, provider)
 
     def run(self) -> Iterator[str]:
         """One pass. Each ``yield`` is a boundary at which it may die or be overtaken."""
@@ -49,6 +51,7 @@ class Reconciler:
             yield "planned"
             yield from self.act(action, seen)
         self.witness.saw(listing)
+        yield from self.keeping_warm.run(listing)
 
     def look(self) -> Generator[str, None, Looked | None]:
         """The list first and the rows after it, so that a row can only be newer."""
@@ -135,6 +138,9 @@ class Reconciler:
             return
 
     def _declare_lost(self, machine: Machine) -> None:
+        if machine.state is MachineState.PARKED:
+            self.keeping_warm.no_longer_listed(machine)
+            return
         instance = self.db.instances[machine.instance_id or 0]
         self.witness.declared_lost.append(machine.id)
         self.writer.set_machine(machine, MachineState.LOST)

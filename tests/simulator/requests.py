@@ -302,6 +302,9 @@ class Requests:
         else:
             self._forsake(instance)
             operation.snapshot_id, instance.machine_id = instance.snapshot_id, None
+            parked = self.db.parked(instance.id)
+            operation.machine_id = None if parked is None else parked.id
+            operation.step = lifecycle.first_step(operation.kind, parked=parked is not None)
             waking = instance.status is not S.PROVISIONING
             status = self.writer.set_status(instance, S.WAKING) if waking else ("", "")
             event = EventType.WAKE_STARTED

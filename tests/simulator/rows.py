@@ -14,6 +14,7 @@ from hibernation.domain.states import (
     MachineState,
     OperationKind,
     OperationState,
+    Phase,
     SnapshotPurpose,
     SnapshotState,
 )
@@ -33,6 +34,7 @@ class InstanceRow:
     hold_until: datetime | None = None
     interval: timedelta | None = None
     snapshot_due_at: datetime | None = None
+    warm: timedelta = timedelta(0)
 
 
 @dataclass(slots=True)
@@ -49,6 +51,13 @@ class Machine:
     last_seq: int = 0
     missing_since: datetime | None = None
     destroy_due_at: datetime | None = None
+    parked_until: datetime | None = None
+    parked_snapshot_id: int | None = None
+    phase: Phase | None = None
+    phase_since: datetime | None = None
+    phase_lists: int = 0
+    listed_at: datetime | None = None
+    told_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -93,6 +102,7 @@ class SnapshotRow:
     round: int
     frozen_at: datetime | None = None
     unreadable: int = 0
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,15 @@ class Database:
     events: list[EventRow] = field(default_factory=list)
     usage: list[Usage] = field(default_factory=list)
     commits: int = 0
+
+    def is_saved(self, machine: Machine) -> bool:
+        """Whether all that its stopped disk holds is in a good copy."""
+        row = self.snapshots.get(machine.parked_snapshot_id or 0)
+        return row is None or (row.state is SnapshotState.VERIFIED and not row.damaged)
+
+    def parked(self, instance_id: int) -> Machine | None:
+        found = (row for row in self.machines.values() if row.state is MachineState.PARKED)
+        return next((row for row in found if row.instance_id == instance_id), None)
 
     def active(self, instance_id: int, state: OperationState) -> OperationRow | None:
         for operation in self.operations.values():

@@ -11,6 +11,10 @@ from hibernation.domain.idle import Policy
 INSTANCES = 3
 WORKERS = 3
 POLICY = Policy(pause_after=timedelta(seconds=60), delete_after=timedelta(minutes=4))
+WARM = timedelta(minutes=8)
+"""Of all instances but the first, whose machines are ended at once."""
+BEGINS_ASLEEP = 2
+"""This instance, its machine kept warm."""
 INTERVAL = timedelta(minutes=3)
 """Between the periodic snapshots of the last instance; the others have none."""
 LIMITS = Limits(
@@ -37,6 +41,8 @@ LIMITS = Limits(
     install=timedelta(seconds=60),
     thaw_unreachable=timedelta(seconds=60),
     first_beat=timedelta(seconds=40),
+    park=timedelta(seconds=60),
+    resume=timedelta(seconds=60),
     lease=timedelta(seconds=45),
 )
 ACTIONS = (
@@ -52,6 +58,9 @@ ACTIONS = (
     ("command", 2.6),
     ("harm", 0.5),
     ("foreign", 0.15),
+    ("start_by_hand", 0.15),
+    ("want_back", 0.4),
+    ("damage", 0.1),
     ("adopt", 0.3),
     ("release", 0.02),
     ("flush", 0.15),

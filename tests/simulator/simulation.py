@@ -18,10 +18,12 @@ from tests.simulator.adoptions import Adoptions
 from tests.simulator.edge import BEAT_SECONDS, Edge
 from tests.simulator.executor import Executor, Message
 from tests.simulator.invariants import ALWAYS, IN_THE_END, TERMINAL_EVENTS, UP
+from tests.simulator.keeping_warm import Strangers, begin_parked
 from tests.simulator.reconciler import Reconciler
 from tests.simulator.requests import Requests, change_threshold
 from tests.simulator.rows import Database, EventRow, InstanceRow
 from tests.simulator.scenario import (
+    BEGINS_ASLEEP,
     INSTANCES,
     INTERVAL,
     LIMITS,
@@ -30,6 +32,7 @@ from tests.simulator.scenario import (
     QUIET_AT_LEAST,
     QUIET_AT_MOST,
     QUIET_ROUND,
+    WARM,
     WEIGHTS,
     WORKERS,
 )
@@ -69,6 +72,7 @@ class Simulation:
         self.clock, self.witness = self.world.clock, self.world.witness
         self.writer = Writer(self.db, self.clock, self.witness)
         self.requests = Requests(self.writer)
+        self.strangers = Strangers(self.world)
         self.adoptions = Adoptions(self.requests, self.world)
         self.edge = Edge(self.db, self.world.provider, self.world.store, self.world.faults, self.witness)
         self.executor = Executor(self.writer, self.edge, self.requests, LIMITS)
@@ -89,9 +93,13 @@ class Simulation:
         now = self.clock.now
         row = InstanceRow(number, InstanceStatus.PROVISIONING, now, POLICY, idle)
         row.interval = INTERVAL if number == INSTANCES else None
+        row.warm = WARM if number > 1 else timedelta(0)
         self.db.instances[number] = row
-        self.replayed[number] = InstanceStatus.PROVISIONING.value
-        self.requests.ask(number, OperationKind.WAKE)
+        if number == BEGINS_ASLEEP:
+            begin_parked(row, self.world, self.writer)
+        else:
+            self.requests.ask(number, OperationKind.WAKE)
+        self.replayed[number] = row.status.value
 
     def run(self, steps: int) -> Report:
         """``steps`` random steps with faults, then quiet ones until everything has settled."""
@@ -146,6 +154,9 @@ class Simulation:
                 self.witness.due_since.setdefault(instance.id, self.clock.now)
             else:
                 self.witness.due_since.pop(instance.id, None)
+        for instance_id in self.witness.taken_back:
+            self.witness.woke_at[instance_id] = self.clock.now
+            self.witness.hibernated_version.pop(instance_id, None)
         for operation_id in self.witness.woke:
             instance_id = self.db.operations[operation_id].instance_id
             self.witness.woke_at[instance_id] = self.clock.now
@@ -202,6 +213,7 @@ class Simulation:
 
     def write(self) -> None:
         self.world.write()
+        self.strangers.write()
 
     def turn_gpu(self) -> None:
         self.world.turn_gpu()
@@ -236,6 +248,18 @@ class Simulation:
 
     def harm(self) -> None:
         self.world.harm()
+
+    def want_back(self) -> None:
+        """Somebody wakes what is kept warm."""
+        parked = [row for row in self.db.machines.values() if row.state is MachineState.PARKED]
+        if parked:
+            self.requests.ask(self.rng.choice(parked).instance_id or 0, OperationKind.WAKE)
+
+    def start_by_hand(self) -> None:
+        self.strangers.start()
+
+    def damage(self) -> None:
+        self.strangers.damage()
 
     def foreign(self) -> None:
         self.world.foreign_machine()
@@ -323,6 +347,8 @@ class Simulation:
             MachineState.ORPHAN,
         )
         machines = self.db.machines.values()
+        if any(m.state is MachineState.PARKED and self.db.is_saved(m) for m in machines):
+            return False
         missed = [m for m in machines if m.missing_since is not None and m.state is MachineState.ACTIVE]
         if missed or any(m.state in waiting for m in machines):
             return False

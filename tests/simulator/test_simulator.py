@@ -10,7 +10,7 @@ from tests.simulator.scenario import STEPS
 from tests.simulator.simulation import Simulation
 
 SEEDS = 150
-MUTANT_SEEDS = 500
+MUTANT_SEEDS = 800
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 25))
@@ -44,6 +44,7 @@ def test_workers_die_and_work_is_done_all_the_same() -> None:
     assert crashes > 50
     assert {"hibernated", "woke", "restored", "deleted", "machine_lost", "orphan_found"} <= events
     assert {"adopted", "released"} <= events
+    assert {"machine_resumed", "machine_returned", "parking_ended"} <= events
     assert {"hibernate_vetoed", "activity_resumed", "machine_rejected", "operation_queued"} <= events
 
 

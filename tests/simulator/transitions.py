@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from hibernation.domain.outcomes import (
@@ -18,6 +18,7 @@ from hibernation.domain.outcomes import (
     IntendMachine,
     JudgeHost,
     MeasuredHost,
+    Park,
     PassPointOfNoReturn,
     RecordEquipment,
     SetAside,
@@ -51,6 +52,7 @@ BILLING = frozenset(
         MachineState.ACTIVE,
         MachineState.DESTROYING,
         MachineState.ORPHAN,
+        MachineState.PARKED,
     }
 )
 KEEPS_WINDOW = (InstanceStatus.IDLE, InstanceStatus.HIBERNATING)
@@ -82,6 +84,8 @@ class Writer:
                 operation.machine_id = self._intend(operation, offer.host).id
             case SetMachine(state, contract_id, _):
                 self._set_operation_machine(operation, state, contract_id)
+            case Park(until):
+                self._park(operation, until)
             case ForgetMachine():
                 operation.machine_id = None
             case SetAside() | SwapMachines() | TakeSpare() | DismissSpare() | ForgetSpare():
@@ -150,6 +154,9 @@ class Writer:
         """Follow one arrow and open or close the usage interval that goes with it."""
         if not machine_may_become(machine.state, state):
             raise AssertionError(f"machine {machine.id}: {machine.state} → {state}")
+        if MachineState.PARKED in (machine.state, state):
+            machine.phase, machine.phase_since, machine.phase_lists = None, None, 0
+            machine.first_beat_at = machine.missing_since = machine.told_at = None
         machine.state, machine.since = state, self.clock.now
         machine.contract_id = machine.contract_id or contract_id
         if state is MachineState.DESTROYING:
@@ -194,8 +201,14 @@ class Writer:
             self.db.instances[operation.instance_id].machine_id = machine.id
             self.witness.woke.append(operation.id)
             self.witness.strangers.discard(machine.contract_id or "")
-        if state is MachineState.DESTROYED:
+            machine.parked_snapshot_id = machine.parked_until = None
+        if state in (MachineState.DESTROYED, MachineState.PARKED):
             self.db.instances[operation.instance_id].machine_id = None
+
+    def _park(self, operation: OperationRow, until: datetime) -> None:
+        machine = self.db.machines[operation.machine_id or 0]
+        machine.parked_until, machine.parked_snapshot_id = until, operation.snapshot_id
+        self._set_operation_machine(operation, MachineState.PARKED, None)
 
     def _new_snapshot(self, operation: OperationRow, round_: int) -> SnapshotRow:
         number = len(self.db.snapshots) + 1
@@ -211,6 +224,7 @@ class Writer:
         row, instance = self._snapshot(operation), self.db.instances[operation.instance_id]
         row.state = SnapshotState.VERIFIED
         kept = self.db.snapshots.get(instance.snapshot_id or 0)
+        kept = None if kept is not None and kept.damaged else kept
         if self.may_replace(row, kept):
             instance.snapshot_id = row.id
 

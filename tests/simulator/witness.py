@@ -62,6 +62,7 @@ class Witness:
     calls: list[Call] = field(default_factory=list)
     void_beats: list[HeardBeat] = field(default_factory=list)
     declared_lost: list[int] = field(default_factory=list)
+    taken_back: list[int] = field(default_factory=list)
     quiet: dict[int, Quiet] = field(default_factory=dict)
     must_stop: set[int] = field(default_factory=set)
     hibernated_version: dict[int, int] = field(default_factory=dict)
@@ -108,6 +109,7 @@ class Witness:
             self.calls,
             self.void_beats,
             self.declared_lost,
+            self.taken_back,
             self.orphaned_labels,
         ):
             if seen:

@@ -52,8 +52,11 @@ class World:
         instance_id, box = self.rng.choice(boxes)
         if box.paused and not self._newcomer_may_come(instance_id, box):
             return
+        box.version = self.next_version()
+
+    def next_version(self) -> int:
         self._versions += 1
-        box.version = self._versions
+        return self._versions
 
     def _newcomer_may_come(self, instance_id: int, box: Box) -> bool:
         running = self.db.running(instance_id)
@@ -129,8 +132,7 @@ class World:
         box = self.provider.rent(label, "host-x")
         if not ours:
             # His work is his own: no copy of it exists.
-            self._versions += 1
-            box.version = self._versions
+            box.version = self.next_version()
             self.witness.strangers.add(box.contract)
 
     def calm(self) -> None:

@@ -1,6 +1,8 @@
 """Wake: choose → launch → loading → reach → install → test → thaw → confirm → hook. A machine that disappoints is
 rejected, the next chosen. Beside one that is slow to answer a second is tried, and the two ``race``.
 
+One whose machine was kept warm begins with ``resume``, outside the chain, and goes on from ``loading`` or
+``choose``.
 The first start of a fresh instance is a wake without a snapshot. Rejected machines are left in ``destroying``; the
 reconciler ends them and has it confirmed.
 """
@@ -11,7 +13,7 @@ from hibernation.domain.facts import Facts
 from hibernation.domain.outcomes import Outcome
 from hibernation.domain.states import MachineState
 from hibernation.domain.step import Step
-from hibernation.domain.wake import arriving, ending, hedging, racing, renting, restoring, trying
+from hibernation.domain.wake import arriving, ending, hedging, racing, renting, restoring, resuming, trying
 
 
 def before(facts: Facts) -> Outcome | None:
@@ -20,6 +22,8 @@ def before(facts: Facts) -> Outcome | None:
     late = facts.now > operation.deadline_at
     if operation.step == "hook":
         return _without_hook(facts, late=late)
+    if operation.step == "resume":
+        return resuming.before(facts, late=late)
     intended = machine is not None and machine.state is MachineState.INTENDED
     if intended and not operation.memo.deferred and facts.now <= operation.deadline_at + facts.limits.doubt:
         return None
@@ -42,6 +46,8 @@ def _without_hook(facts: Facts, *, late: bool) -> Outcome | None:
     return None
 
 
+RACE = Step("race", "provision", racing.plan_race, racing.conclude_race)
+RESUME = Step("resume", "provision", resuming.plan_resume, resuming.conclude_resume)
 STEPS = (
     Step("choose", "provision", renting.plan_choose, hedging.conclude_choose),
     Step("launch", "provision", renting.plan_launch, hedging.conclude_launch),
@@ -52,6 +58,7 @@ STEPS = (
     Step("thaw", "transfer", restoring.plan_thaw, restoring.conclude_thaw),
     Step("confirm", "control", restoring.plan_confirm, restoring.conclude_confirm),
     Step("hook", "transfer", restoring.plan_hook, restoring.conclude_hook),
-    Step("race", "provision", racing.plan_race, racing.conclude_race),
+    RACE,
+    RESUME,
 )
-CHAIN = tuple(step.name for step in STEPS if step.name != "race")
+CHAIN = tuple(step.name for step in STEPS if step not in (RACE, RESUME))

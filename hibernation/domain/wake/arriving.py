@@ -65,7 +65,8 @@ def conclude_loading(facts: Facts, reply: Reply) -> Outcome:
     if isinstance(reply, NoCapacity):
         return ending.reject(facts, reply.message, Verdict.NO_CAPACITY)
     # A list that fails says nothing of the machine; only the clock does.
-    if overdue(facts, facts.limits.loading_most):
+    patience = facts.limits.resume if memo.resumed else facts.limits.loading_most
+    if overdue(facts, patience):
         return ending.reject(facts, "it did not come up in time, and the provider did not say why", None)
     return again(facts, reply) if isinstance(reply, DumontError) else look_again(facts, "it comes up")
 
@@ -105,6 +106,10 @@ def _noted(facts: Facts, seen: MachineSeen) -> Memo:
 def _too_long(facts: Facts, memo: Memo, seen: MachineSeen) -> str:
     """Why it is sent away, if it is."""
     limits, since = facts.limits, facts.now.timestamp() - memo.phase_at
+    if memo.resumed:
+        # Lists that are some seconds old still show it as it was before its start.
+        late = overdue(facts, limits.resume)
+        return f"it did not run again within {in_words(limits.resume)}" if late else ""
     allowed = loading_allowed(facts)
     if overdue(facts, allowed):
         return f"it was still loading after {in_words(allowed)}"
@@ -123,7 +128,7 @@ def _said(seen: MachineSeen) -> str:
 
 def failed(facts: Facts, reason: str, *, our_fault: bool) -> Outcome:
     """It will not come up. What is wrong with our image or order is wrong on every host."""
-    if our_fault:
+    if our_fault and not facts.operation.memo.resumed:
         return ending.give_up(facts, "image_failed", f"the machine cannot run what was ordered: {reason}")
     return ending.reject(facts, f"it will not come up: {reason}" if reason else "it will not come up")
 
@@ -159,7 +164,7 @@ def machine_trouble(facts: Facts, error: DumontError, allowed: timedelta, *, qui
 
 
 def plan_install(facts: Facts) -> Plan:
-    return Perform(InstallAgent())
+    return Perform(InstallAgent(resumed=facts.operation.memo.resumed))
 
 
 def conclude_install(facts: Facts, reply: Reply) -> Outcome:

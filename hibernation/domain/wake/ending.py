@@ -33,10 +33,24 @@ BACK_TO = {
 HELD = frozenset({MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE})
 
 
+def is_needed(facts: Facts) -> bool:
+    """Whether the machine's disk may be the only place that has the workspace right: nothing ends it then."""
+    machine = facts.machine
+    return machine is not None and (not machine.is_saved or facts.operation.memo.unsaved)
+
+
+def keep_needed(facts: Facts, reason: str) -> Finish:
+    """End the wake without its machine, which no other can stand in for."""
+    kept = "its disk is kept, for it alone may have the workspace right"
+    return give_up(facts, "machine_needed", f"{reason}; {kept}")
+
+
 def give_up(
     facts: Facts, code: str, reason: str, *, cancelled: bool = False, data: Mapping[str, Any] | None = None
 ) -> Finish:
     """End the wake. The workspace stays safe in storage; what is already rented is sent away."""
+    if facts.operation.memo.unsaved:
+        return _leave_running(facts, code, reason, cancelled=cancelled)
     back = (
         BACK_TO.get(facts.operation.status_before, InstanceStatus.FAILED)
         if cancelled
@@ -52,8 +66,21 @@ def give_up(
     return Finish(changes, error_code=code, error=reason, cancelled=cancelled)
 
 
+def _leave_running(facts: Facts, code: str, reason: str, *, cancelled: bool) -> Finish:
+    """Somebody started the machine before us and may work there: it goes on, and is looked after as any that does."""
+    event = EventType.OPERATION_CANCELLED if cancelled else EventType.FAILED
+    changes = (
+        SetMachine(MachineState.ACTIVE, reason="it runs, and not by us"),
+        SetStatus(InstanceStatus.RUNNING),
+        Emit(event, f"wake ended: {reason}; its machine runs, and not by us", {"code": code}),
+    )
+    return Finish(changes, error_code=code, error=reason, cancelled=cancelled)
+
+
 def reject(facts: Facts, reason: str, verdict: Verdict | None = Verdict.FAILED) -> Outcome:
     """Send this machine away and take the next offer, on another host; not for ever. With a spare, that one goes on."""
+    if is_needed(facts):
+        return keep_needed(facts, reason)
     judged = judge(facts, verdict, reason)
     memo = facts.operation.memo
     if _is_last(facts):
@@ -116,7 +143,8 @@ def without_machine(memo: Memo, host: str) -> Memo:
 def _part(facts: Facts, reason: str) -> tuple[Change, ...]:
     machine = facts.machine
     if machine is not None and machine.state in HELD:
-        return (SetMachine(MachineState.DESTROYING, reason=reason),)
+        after = MachineState.PARKED if is_needed(facts) else MachineState.DESTROYING
+        return (SetMachine(after, reason=reason),)
     if machine is not None and machine.state is MachineState.INTENDED:
         # A launch that was put off rented nothing; any other may show up yet, and is ended then.
         state = MachineState.VOID if facts.operation.memo.deferred else MachineState.ABANDONED

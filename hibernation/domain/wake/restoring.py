@@ -30,9 +30,9 @@ _SHOWN = 500
 
 
 def plan_thaw(facts: Facts) -> Plan:
-    if facts.snapshot is None:
-        return Go("confirm")
     memo = facts.operation.memo
+    if facts.snapshot is None or memo.resumed:
+        return Go("confirm")
     return Perform(RunThaw(again=memo.restart), memo=restarted(memo))
 
 
@@ -76,20 +76,25 @@ def plan_confirm(facts: Facts) -> Plan:
 
 
 def _woke(facts: Facts) -> Outcome:
-    event, reason = (
-        (EventType.WOKE, "the workspace is back and watched")
-        if facts.snapshot is not None
-        else (EventType.REGISTERED, "the machine is up and watched")
-    )
-    changes = (SetMachine(MachineState.ACTIVE), SetStatus(InstanceStatus.RUNNING), Emit(event, reason))
+    changes = (SetMachine(MachineState.ACTIVE), SetStatus(InstanceStatus.RUNNING), _told(facts))
     return Go("hook", changes) if facts.has_hook else finished(facts, changes)
+
+
+def _told(facts: Facts) -> Emit:
+    if facts.operation.memo.resumed:
+        return Emit(EventType.WOKE, "the machine runs again with its workspace, and is watched")
+    if facts.snapshot is not None:
+        return Emit(EventType.WOKE, "the workspace is back and watched")
+    return Emit(EventType.REGISTERED, "the machine is up and watched")
 
 
 def finished(facts: Facts, changes: Changes = ()) -> Finish:
     """The wake has succeeded."""
-    restored = facts.snapshot is not None
+    resumed = {"resumed": True} if facts.operation.memo.resumed else {}
+    restored = facts.snapshot is not None and not resumed
     taken = (facts.now - facts.operation.started_at).total_seconds()
-    return Finish(changes, {"success": True, "snapshot_restored": restored, "time_taken": round(taken, 1)})
+    result = {"success": True, "snapshot_restored": restored, "time_taken": round(taken, 1)}
+    return Finish(changes, {**result, **resumed})
 
 
 def conclude_confirm(facts: Facts, reply: Reply) -> Outcome:

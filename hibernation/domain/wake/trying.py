@@ -19,8 +19,9 @@ from hibernation.domain.outcomes import (
     Plan,
     RecordEquipment,
 )
+from hibernation.domain.pacing import machine_of
 from hibernation.domain.states import EventType
-from hibernation.domain.wake import ending
+from hibernation.domain.wake import ending, resuming
 from hibernation.domain.wake.arriving import machine_trouble
 
 LEAST_MEMORY = 0.9
@@ -32,7 +33,8 @@ _MODEL = re.compile(r"[A-Z]*[0-9]{1,5}")
 
 
 def plan_test(facts: Facts) -> Plan:
-    return Go(_next(facts)) if facts.operation.memo.tested else Perform(TryMachine())
+    memo = facts.operation.memo
+    return Go(_next(facts)) if memo.tested else Perform(TryMachine(measures=not memo.resumed))
 
 
 def conclude_test(facts: Facts, reply: Reply) -> Outcome:
@@ -41,7 +43,7 @@ def conclude_test(facts: Facts, reply: Reply) -> Outcome:
     if not isinstance(reply, Trial):
         raise TypeError(reply)
     offer = facts.operation.memo.offer
-    wrong = gpu_fault(offer, reply) if offer is not None else ""
+    wrong = gpu_fault(offer, reply) if offer is not None else resuming.gpu_fault(machine_of(facts), reply)
     if wrong:
         return ending.reject(facts, wrong)
     slow = _too_slow(facts, offer, reply) if offer is not None else ""
@@ -130,4 +132,4 @@ def differences(before: Equipment | None, now: Equipment) -> dict[str, str]:
 
 
 def _next(facts: Facts) -> str:
-    return "thaw" if facts.snapshot is not None else "confirm"
+    return "thaw" if facts.snapshot is not None and not facts.operation.memo.resumed else "confirm"

@@ -45,6 +45,7 @@ class LocalProvider:
 
     name = "local"
     can_stop = True
+    can_park = True
 
     def __init__(self, root: Path, *, namespaces: bool = True) -> None:
         self.root = root.resolve()

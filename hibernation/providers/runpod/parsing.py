@@ -97,6 +97,9 @@ def machine_of(row: Row) -> RentedMachine:
         image=text_of(row, "image"),
         ssh=addresses(row),
         workspace=text_of(volume, "path") or WORKSPACE,
+        stopped_usd_hour=(whole_of(volume, "size") * STOPPED_USD_GB_MONTH / HOURS_IN_MONTH).quantize(
+            CENT_FRACTION
+        ),
         started_at=_moment(row, "startedAt") or _moment(row, "createdAt"),
         raw={key: value for key, value in row.items() if key not in _DROPPED},
     )

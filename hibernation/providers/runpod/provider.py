@@ -28,6 +28,7 @@ class RunpodProvider:
 
     name = NAME
     can_stop = True
+    can_park = False
 
     def __init__(self, client: RunpodClient, shelf: Shelf, *, shared_seconds: float = SHARED_SECONDS) -> None:
         self._client = client

@@ -98,6 +98,7 @@ def machine_of(row: Row) -> RentedMachine:
         started_at=_moment(row, "start_date"),
         ends_at=_moment(row, "end_date"),
         upload_usd_gb=money_of(row, "inet_up_cost") or Decimal(0),
+        stopped_usd_hour=_disk_hour(row),
         raw={key: value for key, value in row.items() if key not in _DROPPED},
     )
 
@@ -167,6 +168,14 @@ def _hour(row: Row, disk_gb: int) -> Decimal | None:
 def _running_price(row: Row) -> Decimal:
     """Also of a machine that stands still: what it costs as soon as it runs."""
     return money_of(row, "dph_total") or money_of(row_of(row, "search"), "totalHour") or Decimal(0)
+
+
+def _disk_hour(row: Row) -> Decimal | None:
+    """What it costs while it is stopped."""
+    total, month = money_of(row, "storage_total_cost"), money_of(row, "storage_cost")
+    if total is None and month is not None:
+        total = month * whole_of(row, "disk_space") / HOURS_IN_MONTH
+    return None if total is None else total.quantize(CENT_FRACTION)
 
 
 def _reliability(row: Row) -> float:

@@ -37,6 +37,7 @@ class VastProvider:
 
     name = NAME
     can_stop = True
+    can_park = True
 
     def __init__(self, client: VastClient, shelf: Shelf, *, shared_seconds: float = SHARED_SECONDS) -> None:
         self._client = client

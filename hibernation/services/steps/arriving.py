@@ -37,6 +37,11 @@ def start_machine(context: Context, contract_id: str) -> Reply:
     return Ok()
 
 
+def stop_machine(context: Context, contract_id: str) -> Reply:
+    context.provider.stop(contract_id)
+    return Ok()
+
+
 def reach(context: Context, contract_id: str) -> Reply:
     """Greet the machine at the first of its addresses that lets us in, and keep that one with its host key.
 

@@ -56,7 +56,10 @@ class FreezeResult(Struct, frozen=True):
     to_fetch: list[Any] = []
 
 
-def install(context: Context) -> Reply:
+def install(context: Context, *, resumed: bool = False) -> Reply:
+    if resumed:
+        with context.box().connected() as shell:
+            resume_writers(shell)
     start_agent(context.box(), context.machine, context.instance)
     return Ok()
 
@@ -71,6 +74,13 @@ def start_agent(box: Box, machine: Machine, instance: Instance) -> None:
         interval=instance.heartbeat_interval.total_seconds(),
         workspace=machine.workspace,
     )
+
+
+def put_to_work(box: Box, machine: Machine, instance: Instance) -> None:
+    """As ``start_agent``, on a machine that nobody was told to pause any more: whoever is paused goes on."""
+    start_agent(box, machine, instance)
+    with box.connected() as shell:
+        resume_writers(shell)
 
 
 def quiesce(context: Context) -> Reply:

@@ -24,6 +24,7 @@ from hibernation.domain.effects import (
     SearchOffers,
     SetLabel,
     StartMachine,
+    StopMachine,
     TryMachine,
     Verify,
 )
@@ -73,8 +74,8 @@ def _perform(context: Context, effect: Effect) -> Reply:
             return boxes.fence(context)
         case Release():
             return boxes.release(context)
-        case InstallAgent():
-            return boxes.install(context)
+        case InstallAgent(resumed):
+            return boxes.install(context, resumed=resumed)
         case RunThaw():
             return boxes.run_thaw(context, effect)
         case Destroy(contract_id):
@@ -91,8 +92,10 @@ def _perform(context: Context, effect: Effect) -> Reply:
             return arriving.look(context, contract_id)
         case StartMachine(contract_id):
             return arriving.start_machine(context, contract_id)
-        case TryMachine():
-            return trials.try_machine(context)
+        case StopMachine(contract_id):
+            return arriving.stop_machine(context, contract_id)
+        case TryMachine(measures):
+            return trials.try_machine(context, measures=measures)
         case RunHook():
             return trials.run_hook(context)
         case AttachKey(contract_id):

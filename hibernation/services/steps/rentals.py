@@ -58,6 +58,7 @@ def list_machines(context: Context) -> Reply:
     return MachinesSeen(
         by_label={machine.label: machine.contract_id for machine in machines},
         contracts=frozenset(machine.contract_id for machine in machines),
+        phases={machine.contract_id: machine.phase for machine in machines},
     )
 
 

@@ -39,6 +39,7 @@ CONFIG = {
     "hibernate_busy_at_the_end": True,
     "pause_after_minutes": 3,
     "delete_after_minutes": 30,
+    "keep_warm_minutes": 0,
     "precopy_enabled": True,
     "snapshot_interval_minutes": None,
     "transfer_limit_mbit": None,
@@ -205,6 +206,7 @@ def test_config_has_the_guides_shape(api: Client) -> None:
         {"snapshot_interval_minutes": None, "transfer_limit_mbit": None},
         {"ignore_rules": ["*.tmp", "", "  !kept.tmp", "# a remark"], "leave_out_model_cache": True},
         {"keep_last": 1, "keep_daily": 0},
+        {"keep_warm_minutes": 1440},
         {"image": "img:1", "disk_gb": 50, "ports": [8080, 6006]},
         {"onstart": ["echo hi", "nvidia-smi"], "post_wake_hook": "make serve"},
         {"allow_equivalent_gpus": False, "min_cuda": 12.4, "min_reliability": 0, "min_download_mbps": 200},
@@ -231,6 +233,7 @@ WRONG = [
     *({"min_reliability": v} for v in (-0.1, 1.1, True, "1", None)),
     *({"min_download_mbps": v} for v in (-1, 1.5, None)),
     *({"keep_last": v} for v in (0, -1, 1.0, True, None, "3", 1001)),
+    *({"keep_warm_minutes": v} for v in (-1, 1.5, True, "5", None, 1441)),
     *({"keep_daily": v} for v in (-1, 1.0, False, None, 1001)),
     *(
         {"ignore_rules": v}
@@ -529,6 +532,27 @@ def test_a_machine_tells_what_its_provider_says_of_it(api: Client, world: World)
         "0.3000",
     )
     assert machine["ends_at"][:16] == ends_at.isoformat()[:16]
+
+
+def test_a_machine_that_is_kept_warm_is_shown_with_its_time_and_cost(api: Client, world: World) -> None:
+    world.provider.can_stop = world.provider.can_park = True
+    instance = world.awake(warm_minutes=30)
+    contract = instance.machines.get().contract_id or ""
+    world.provider.show(contract, stopped_usd_hour=Decimal("0.0014"))
+    reconcile()
+    world.run(world.hibernate(instance))
+    operation = instance.operations.get()
+    reply = api.get(f"/api/operations/{operation.pk}").json()["result"]
+    status = api.get(f"/api/instances/{instance.pk}/status").json()
+    machine = status["machine"]
+    assert (status["status"], machine["state"], status["vast_info"]["instance_id"]) == (
+        "hibernated",
+        "parked",
+        int(contract),
+    )
+    assert machine["stopped_usd_hour"] == "0.001400"
+    assert machine["parked_until"][:19] == reply["kept_warm_until"][:19]
+    assert reply["instance_destroyed"] is False
 
 
 def test_a_stopped_machine_and_a_short_account_refuse_in_a_sentence(api: Client, world: World) -> None:

@@ -58,6 +58,7 @@ def refused(constraint: str) -> Iterator[None]:
         ("instance_utilization_is_per_cent", {"gpu_utilization": -1}),
         ("instance_hibernated_has_a_snapshot", {"status": "hibernated"}),
         ("instance_hibernated_has_a_snapshot", {"status": "deleted"}),
+        ("instance_is_warm_for_a_day_at_most", {"warm_minutes": 1441}),
         ("instance_price_is_positive", {"max_price": Decimal(0)}),
         ("instance_reliability_is_a_part", {"min_reliability": 1.01}),
         ("instance_reliability_is_a_part", {"min_reliability": -0.01}),
@@ -262,6 +263,31 @@ def test_usage_ends_after_it_starts() -> None:
         UsageInterval.objects.create(
             machine=make_machine(None), price_per_hour=1, started_at=now, ended_at=now - HOUR
         )
+
+
+def test_a_machine_has_one_open_usage() -> None:
+    machine, now = make_machine(None), db_now()
+    UsageInterval.objects.create(machine=machine, price_per_hour=1, started_at=now - HOUR, ended_at=now)
+    UsageInterval.objects.create(machine=machine, price_per_hour=1, started_at=now)
+    with refused("one_open_usage_per_machine"):
+        UsageInterval.objects.create(machine=machine, price_per_hour=1, started_at=now)
+
+
+def test_a_machine_is_parked_on_a_copy_and_for_a_time() -> None:
+    instance = make_instance()
+    snapshot, until = make_snapshot(instance), db_now() + HOUR
+    with refused("machine_parked_is_saved"):
+        make_machine(instance, state=MachineState.PARKED, parked_until=until)
+    with refused("machine_parked_is_saved"):
+        make_machine(instance, state=MachineState.PARKED, parked_snapshot=snapshot)
+
+
+def test_an_instance_has_no_machine_beside_a_parked_one() -> None:
+    instance = make_instance()
+    parked = {"parked_snapshot": make_snapshot(instance), "parked_until": db_now() + HOUR}
+    make_machine(instance, state=MachineState.PARKED, **parked)
+    with refused("one_kept_machine_per_instance"):
+        make_machine(instance, state=MachineState.INTENDED, contract_id=None)
 
 
 def test_an_hour_of_readings_has_one_row() -> None:

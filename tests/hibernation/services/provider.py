@@ -24,6 +24,7 @@ class FakeProvider:
     log: list[str]
     name: str = PROVIDER
     can_stop: bool = False
+    can_park: bool = False
     offers: list[Offer] = field(default_factory=lambda: [make_offer(n) for n in range(1, 4)])
     orders: list[LaunchSpec] = field(default_factory=list)
     machines: dict[str, RentedMachine] = field(default_factory=dict)
@@ -33,6 +34,8 @@ class FakeProvider:
     destroys_ignored: int = 0
     list_error: ProviderError | None = None
     start_errors: list[ProviderError] = field(default_factory=list)
+    stop_errors: list[ProviderError] = field(default_factory=list)
+    stops_ignored: int = 0
     credit_left: Decimal | None = None
     credit_error: ProviderError | None = None
     rises: list[PriceRise] = field(default_factory=list)
@@ -86,7 +89,17 @@ class FakeProvider:
         self.machines.pop(contract_id, None)
 
     def stop(self, contract_id: str) -> None:
-        raise NotSupported
+        self.log.append(f"stop {contract_id}")
+        if not self.can_stop:
+            raise NotSupported
+        if self.stop_errors:
+            raise self.stop_errors.pop(0)
+        if contract_id not in self.machines:
+            raise NotFound
+        if self.stops_ignored:
+            self.stops_ignored -= 1
+            return
+        self.show(contract_id, phase=Phase.STOPPED, reason="")
 
     def start(self, contract_id: str) -> None:
         self.log.append(f"start {contract_id}")

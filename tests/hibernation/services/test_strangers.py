@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -15,6 +16,7 @@ from hibernation.domain.errors import NoCapacity, ProviderUnavailable
 from hibernation.domain.states import InstanceStatus, MachineState, Phase
 from hibernation.models import Instance, Machine, ProviderAccount
 from hibernation.providers.base import RentedMachine
+from hibernation.services.clock import db_now
 from hibernation.services.reconcile import reconcile
 from hibernation.services.sweep import sweep
 from tests.factories import make_instance, make_machine, make_snapshot
@@ -37,6 +39,7 @@ MOMENTS: dict[type[Machine] | type[Instance] | type[ProviderAccount], tuple[str,
         "down_since",
         "start_due_at",
         "alarmed_at",
+        "parked_until",
     ),
     ProviderAccount: ("credit_asked_at", "credit_at", "listed_at"),
 }
@@ -90,7 +93,16 @@ class Chaos:
         if self.rng.random() < 0.7:
             self.world.provider.rent(label, contract=contract)
         known = None if state in WITHOUT_CONTRACT else contract
-        make_machine(instance, label=label, state=state, contract_id=known, ssh_host="127.0.0.1", ssh_port=22)
+        more = self.kept_warm(instance) if state is M.PARKED else {}
+        make_machine(
+            instance, label=label, state=state, contract_id=known, ssh_host="127.0.0.1", ssh_port=22, **more
+        )
+
+    def kept_warm(self, instance: Instance) -> dict[str, Any]:
+        instance.snapshot = make_snapshot(instance)
+        instance.status = InstanceStatus.HIBERNATED
+        instance.save()
+        return {"parked_snapshot": instance.snapshot, "parked_until": db_now() + timedelta(minutes=30)}
 
     def forget(self) -> None:
         """Else there are more and more. Rows stay: what is over may be listed again."""

@@ -216,5 +216,7 @@ def assert_consistent(instance: Instance) -> None:
             intervals.filter(ended_at__isnull=True).count(),
             ours and machine.contract_id is not None,
         )
-        assert intervals.count() == (1 if rented else 0)
-        assert open_ == (1 if machine.state in ("launched", "active", "destroying") else 0)
+        prices = [interval.stopped for interval in intervals.order_by("id")]
+        assert prices == [number % 2 == 1 for number in range(len(prices))]
+        assert bool(prices) == rented
+        assert open_ == (1 if machine.state in ("launched", "active", "destroying", "parked") else 0)

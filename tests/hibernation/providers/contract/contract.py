@@ -246,6 +246,29 @@ class ProviderContract(ABC):
         assert list(provider.list_machines()) == []
         assert real_market.billed() == []
 
+    def test_what_can_be_parked_starts_again_with_its_whole_disk_and_its_host_key(
+        self, real_market: Market, key_file: Path
+    ) -> None:
+        provider = real_market.provider
+        if not provider.can_park:
+            pytest.skip("what it stops does not start again as it was")
+        contract_id = real_market.launch(LABEL, key_file)
+        provider.attach_key(contract_id, key_file.with_suffix(".pub").read_text())
+        real_market.until(contract_id, Phase.RUNNING)
+        said(real_market, contract_id, key_file, "echo kept | tee ~/file")
+        before = host_key_of(real_market, contract_id)
+        provider.stop(contract_id)
+        real_market.until(contract_id, Phase.STOPPED)
+        provider.start(contract_id)
+        real_market.until(contract_id, Phase.RUNNING)
+        assert said(real_market, contract_id, key_file, "cat ~/file") == "kept\n"
+        assert host_key_of(real_market, contract_id) == before
+
+
+def host_key_of(market: Market, contract_id: str) -> str:
+    [address, *_] = market.machine(contract_id).ssh
+    return scan_host_key(address.host, address.port)
+
 
 def arm(market: Market, fault: str) -> None:
     if fault not in market.faults:

@@ -86,6 +86,7 @@ def test_a_pod_is_a_machine() -> None:
     assert (machine.gpu_type, machine.gpu_count, machine.region) == ("H100 SXM", 2, "US")
     assert machine.host == "NVIDIA H100 80GB HBM3:SECURE:US-TX-3"
     assert (machine.disk_gb, machine.workspace, machine.price_per_hour) == (50, "/data", Decimal("5.98"))
+    assert machine.stopped_usd_hour == (50 * Decimal("0.20") / 720).quantize(Decimal("0.000001"))
     assert machine.started_at == datetime(2026, 11, 1, 10, 1, tzinfo=UTC)
 
 

@@ -50,6 +50,20 @@ def test_the_price_includes_the_disk_that_was_asked_for(disk: int, row: dict[str
     assert str(found.price_per_hour) == price
 
 
+@pytest.mark.parametrize(
+    ("row", "price"),
+    [
+        ({"storage_total_cost": 0.0056}, "0.005600"),
+        ({"storage_cost": 0.2, "disk_space": 36}, "0.010000"),
+        ({"storage_total_cost": 0, "storage_cost": 0.2, "disk_space": 36}, "0.000000"),
+        ({}, None),
+    ],
+)
+def test_what_a_stopped_machine_costs_is_its_disk(row: dict[str, Any], price: str | None) -> None:
+    found = machine_of({"id": 5, **row}).stopped_usd_hour
+    assert found == (None if price is None else Decimal(price))
+
+
 def test_a_card_fits_the_size_on_its_box() -> None:
     assert fits(offer(gpu_ram=23034), OfferFilter(min_gpu_memory_gb=24))
     assert not fits(offer(gpu_ram=16376), OfferFilter(min_gpu_memory_gb=24))

@@ -292,7 +292,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
 def test_the_registry_makes_one_from_the_settings(configured: SimpleNamespace) -> None:
     provider = get_provider("vast")
-    assert (provider.name, provider.can_stop) == ("vast", True)
+    assert (provider.name, provider.can_stop, provider.can_park) == ("vast", True, True)
     assert get_provider("vast") is provider
     with pytest.raises(ProviderUnavailable, match="no call was made"):
         provider.list_machines()

@@ -1,0 +1,97 @@
+"""Stopping instead of ending: the last steps of a hibernation whose machine is kept warm. Pure.
+
+The gate before it is the one before a destroy. Nothing is parked that could not be destroyed, so whatever does not stop
+in time is ended as usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+from hibernation.domain.durations import in_words
+from hibernation.domain.effects import MachinesSeen, Reply, StopMachine
+from hibernation.domain.errors import DumontError, NotFound, ProviderRefused
+from hibernation.domain.facts import Facts
+from hibernation.domain.outcomes import (
+    Changes,
+    Emit,
+    Finish,
+    Go,
+    Outcome,
+    Park,
+    PassPointOfNoReturn,
+    Perform,
+    Plan,
+    SetMachine,
+    SetStatus,
+)
+from hibernation.domain.pacing import again, look_again, machine_of
+from hibernation.domain.states import EventType, InstanceStatus, MachineState, Phase
+
+
+def is_parked(facts: Facts) -> bool:
+    return machine_of(facts).state is MachineState.PARKED
+
+
+def plan_stop(facts: Facts) -> Plan:
+    """Stop it, and pass the gate with the first call. The caller has seen that the machine may be ended."""
+    first: Changes = () if is_parked(facts) else (PassPointOfNoReturn(), Park(facts.now + facts.warm))
+    return Perform(StopMachine(machine_of(facts).contract_id or ""), first)
+
+
+def conclude_stop(facts: Facts, reply: Reply) -> Outcome:
+    if not isinstance(reply, DumontError):
+        return Go("confirm")
+    if isinstance(reply, ProviderRefused | NotFound) or _late(facts):
+        return _end_it(facts, f"it could not be stopped ({reply.message})")
+    return again(facts, reply)
+
+
+def conclude_confirm(facts: Facts, reply: Reply, *, why: str, gone: Callable[[], Outcome]) -> Outcome:
+    """Kept warm once a complete list says that it stands still. ``gone``: what follows if no list has it any more."""
+    contract = machine_of(facts).contract_id
+    if isinstance(reply, MachinesSeen) and contract not in reply.contracts:
+        return gone()
+    if isinstance(reply, MachinesSeen) and reply.phases.get(contract or "") is Phase.STOPPED:
+        return _parked(facts, why)
+    if _late(facts):
+        return _end_it(facts, f"it did not stop within {in_words(facts.limits.park)}")
+    return again(facts, reply) if isinstance(reply, DumontError) else look_again(facts, "the machine stops")
+
+
+def at_price(usd_hour: Decimal | None) -> str:
+    """`` at $0.0014/h``; empty where it is not told."""
+    return "" if usd_hour is None else f" at ${usd_hour:.4f}/h"
+
+
+def _late(facts: Facts) -> bool:
+    passed = facts.operation.point_of_no_return_at or facts.now
+    return facts.now - passed > facts.limits.park
+
+
+def _end_it(facts: Facts, why: str) -> Outcome:
+    """What does not stop bills, and its copy is proven. Where that was found damaged since, the disk stays."""
+    if not machine_of(facts).is_saved:
+        return _parked(facts, f"{why}, but its disk alone has the workspace right")
+    ended = SetMachine(MachineState.DESTROYING, reason=f"hibernated; {why}")
+    return Go("destroy", (ended,), replace(facts.operation.memo, redestroy=True))
+
+
+def _parked(facts: Facts, why: str) -> Finish:
+    machine = machine_of(facts)
+    until = machine.parked_until or facts.now
+    since = facts.operation.point_of_no_return_at or facts.now
+    kept = f"kept warm for {in_words(until - since)}{at_price(machine.disk_price)}"
+    data = {
+        "contract_id": machine.contract_id,
+        "kept_warm_until": until.isoformat(),
+        "usd_per_hour": None if machine.disk_price is None else f"{machine.disk_price:f}",
+    }
+    emit = Emit(EventType.HIBERNATED, f"{why}; the copy is proven and the machine is stopped, {kept}", data)
+    name = facts.snapshot.name if facts.snapshot else ""
+    result = {"success": True, "snapshot_id": name, "instance_destroyed": False}
+    return Finish(
+        (SetStatus(InstanceStatus.HIBERNATED), emit), {**result, "kept_warm_until": until.isoformat()}
+    )
