@@ -39,7 +39,13 @@ from tests.market.harness import Market, opened
 pytestmark = [pytest.mark.django_db, pytest.mark.network]
 
 UP = (InstanceStatus.RUNNING, InstanceStatus.IDLE)
-HELD = (MachineState.INTENDED, MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE)
+HELD = (
+    MachineState.INTENDED,
+    MachineState.LAUNCHED,
+    MachineState.SPARE,
+    MachineState.ACTIVE,
+    MachineState.PARKED,
+)
 MOST_INSTANCES = 3
 LONG_ENOUGH = 1500.0
 """For lists that lied, launches in doubt and orphans: after that nothing is in doubt any more."""
@@ -48,6 +54,7 @@ STEPS = (
     "launch",
     "loading",
     "race",
+    "resume",
     "reach",
     "install",
     "test",
@@ -116,9 +123,11 @@ class Customers(RuleBasedStateMachine):
     # People
 
     @precondition(lambda self: len(self.names) < MOST_INSTANCES)
-    @rule()
-    def somebody_wants_a_machine(self) -> None:
+    @rule(warm=st.sampled_from((0, 5)))
+    def somebody_wants_a_machine(self, warm: int) -> None:
+        """``warm``: minutes that its machine is kept, stopped, after it was saved."""
         instance = self.market.create()
+        Instance.objects.filter(pk=instance.pk).update(warm_minutes=warm)
         self.names.append(instance.pk)
         self._order(self.market.wake, instance)
 
