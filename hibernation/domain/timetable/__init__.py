@@ -1,5 +1,6 @@
 """When instances wake and sleep on their users' clocks, what is done about it, and what people see of it. Pure."""
 
+from hibernation.domain.timetable.ical import HORIZON, Plan, to_ical
 from hibernation.domain.timetable.misfire import GRACE, Settled, Verdict, catch_up, decide_misfire
 from hibernation.domain.timetable.occurrences import (
     FURTHEST,
@@ -17,6 +18,8 @@ from hibernation.domain.timetable.occurrences import (
     windows,
 )
 from hibernation.domain.timetable.precedence import (
+    SLEEP_TABLE,
+    WAKE_TABLE,
     Answer,
     Row,
     Situation,
@@ -27,6 +30,7 @@ from hibernation.domain.timetable.precedence import (
     holds_idle,
     retry_wake_after,
 )
+from hibernation.domain.timetable.preview import Forecast, Preview, PreviewRow, forecast, preview
 from hibernation.domain.timetable.rules import (
     EVERY_DAY,
     WORKDAYS,
@@ -42,15 +46,22 @@ __all__ = [
     "EVERY_DAY",
     "FURTHEST",
     "GRACE",
+    "HORIZON",
     "LONGEST_LEAD",
     "NO_LEAD",
+    "SLEEP_TABLE",
+    "WAKE_TABLE",
     "WORKDAYS",
     "Answer",
     "DateRange",
     "Exceptions",
+    "Forecast",
     "Leg",
     "Note",
     "Occurrence",
+    "Plan",
+    "Preview",
+    "PreviewRow",
     "Row",
     "Settled",
     "Situation",
@@ -66,12 +77,15 @@ __all__ = [
     "decide_wake",
     "due",
     "exception_on",
+    "forecast",
     "holds_idle",
     "load_zone",
     "next_occurrence",
     "occurrences",
+    "preview",
     "problems",
     "retry_wake_after",
+    "to_ical",
     "window_at",
     "windows",
     "zone_keys",
