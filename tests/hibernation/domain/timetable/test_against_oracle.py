@@ -1,0 +1,101 @@
+"""The occurrences are exactly those that a look at the wall clock every minute finds, in every zone, 2020–2035."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hibernation.domain.timetable import Timetable, occurrences, zone_keys
+from tests.hibernation.domain.timetable.oracle import Found, Walk, changes, every_zone, expected, zone_of
+from tests.hibernation.domain.timetable.strategies import days_off, drawn_near, timetables
+
+AROUND = timedelta(hours=30)
+MARGIN = AROUND + timedelta(days=2)
+"""What is walked before and after the stretch that is compared: legs lie up to two days from their day."""
+ANY_DAY = datetime(2027, 2, 28, 12, tzinfo=UTC)
+SKIPPED_NOON = datetime.combine(date(2011, 12, 30), time(12))
+YEARS = range(2020, 2036)
+DRAWN = 12
+"""Timetables for each change of clocks."""
+
+Change = tuple[datetime, timedelta, timedelta]
+
+
+def changes_by_year() -> dict[int, dict[Change, list[str]]]:
+    """Every change, and the zones that make it: their wall clocks show the same around it."""
+    found: dict[int, dict[Change, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for key in every_zone():
+        for change in changes(key):
+            found[change[0].year][change].append(key)
+    return found
+
+
+@pytest.fixture(scope="module")
+def by_year() -> dict[int, dict[Change, list[str]]]:
+    return changes_by_year()
+
+
+def found(timetable: Timetable, after: datetime, until: datetime) -> list[Found]:
+    return [(o.due_at, o.day, o.leg, o.nominal, o.note) for o in occurrences(timetable, after, until)]
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_around_every_change_of_clocks(year: int, by_year: dict[int, dict[Change, list[str]]]) -> None:
+    dice = random.Random(year)
+    assert by_year[year]
+    for (at, before, _), zones in by_year[year].items():
+        walk = Walk(zones[0], at - MARGIN, at + MARGIN)
+        after, until = at - AROUND, at + AROUND
+        for n in range(max(DRAWN, len(zones))):
+            timetable = drawn_near(dice, zones[n % len(zones)], (at + before).replace(tzinfo=None))
+            off = days_off(timetable.exceptions)
+            assert found(timetable, after, until) == expected(timetable, off, walk, after, until), timetable
+
+
+def test_in_zones_that_never_change() -> None:
+    dice = random.Random(0)
+    still = {ANY_DAY.astimezone(zone_of(key)).utcoffset(): key for key in every_zone() if not changes(key)}
+    assert len(still) > 20
+    for key in still.values():
+        walk = Walk(key, ANY_DAY - MARGIN, ANY_DAY + MARGIN)
+        for _ in range(DRAWN):
+            timetable = drawn_near(dice, key, ANY_DAY.replace(tzinfo=None))
+            off = days_off(timetable.exceptions)
+            wanted = expected(timetable, off, walk, ANY_DAY - AROUND, ANY_DAY + AROUND)
+            assert found(timetable, ANY_DAY - AROUND, ANY_DAY + AROUND) == wanted, timetable
+
+
+def test_the_oracle_knows_the_same_zones() -> None:
+    assert set(every_zone()) == zone_keys()
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_at_any_time_in_any_zone(data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(zone_keys())), "zone")
+    minutes = st.integers(0, 16 * 365 * 1440).map(
+        lambda n: datetime(2020, 1, 5, tzinfo=UTC) + timedelta(minutes=n)
+    )
+    near = [change[0] for change in changes(key)]
+    middle = data.draw(st.sampled_from(near) | minutes if near else minutes, "middle")
+    local = middle.astimezone(zone_of(key)).replace(tzinfo=None)
+    timetable = data.draw(timetables(key, local), "timetable")
+    walk, off = Walk(key, middle - MARGIN, middle + MARGIN), days_off(timetable.exceptions)
+    wanted = expected(timetable, off, walk, middle - AROUND, middle + AROUND)
+    assert found(timetable, middle - AROUND, middle + AROUND) == wanted
+
+
+def test_where_a_whole_day_was_skipped() -> None:
+    dice = random.Random(1)
+    skipped = datetime(2011, 12, 30, 10, tzinfo=UTC)
+    walk = Walk("Pacific/Apia", skipped - 2 * MARGIN, skipped + 2 * MARGIN)
+    for _ in range(500):
+        timetable = drawn_near(dice, "Pacific/Apia", SKIPPED_NOON + timedelta(hours=dice.randint(-12, 11)))
+        off = days_off(timetable.exceptions)
+        wanted = expected(timetable, off, walk, skipped - MARGIN, skipped + MARGIN)
+        assert found(timetable, skipped - MARGIN, skipped + MARGIN) == wanted, timetable
