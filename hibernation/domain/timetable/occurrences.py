@@ -1,8 +1,8 @@
 """When the legs of a timetable are due. Pure: the same timetable and moment give the same answer for ever.
 
 A local time that a change of clocks skips is due later by as much as was skipped; of one that comes twice, only the
-first counts. A sleep never comes before its own wake nor after the next day's, which a skipped hour could do to
-windows that begin or end in it: the machine would stay awake, or asleep, for a day.
+first counts. A skipped hour may not turn a day over: a window that it swallows whole is not woken for, since the wake
+would come after its sleep and last for a day; and a sleep that it moves into the next day's window is cut at that wake.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Note(StrEnum):
     PLAIN = ""
     MOVED = "skipped by DST, moved"
     REPEATED = "repeated, first one"
-    KEPT_IN_WINDOW = "held between its wake and the next by DST"
+    CUT = "skipped by DST, moved to the next wake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,10 @@ def next_occurrence(timetable: Timetable, after: datetime, lead: timedelta = NO_
 def due(
     timetable: Timetable, settled: datetime, now: datetime, lead: timedelta = NO_LEAD
 ) -> list[Occurrence]:
-    """What has to start by ``now``, in order. ``settled``: the ``due_at`` of the last one dealt with."""
+    """What has to start by ``now``, in order. ``settled``: the ``due_at`` of the last one dealt with.
+
+    Before the first, it is when the timetable was set or last changed: what was due earlier is nobody's wish.
+    """
     upcoming = occurrences(timetable, settled, now + LONGEST_LEAD, lead)
     return [occurrence for occurrence in upcoming if occurrence.starts_at <= now]
 
@@ -117,7 +120,7 @@ def windows(
         if occurrence.leg is Leg.WAKE:
             wake = occurrence
         elif wake is not None and wake.day == occurrence.day:
-            if wake.due_at < until and after < occurrence.due_at and wake.due_at < occurrence.due_at:
+            if wake.due_at < until and after < occurrence.due_at:
                 yield Window(wake, occurrence)
             wake = None
 
@@ -147,19 +150,39 @@ def _legs(timetable: Timetable, zone: ZoneInfo, day: date) -> Iterator[_Due]:
     """The legs of one day, in order. In the order of days they are in the order of their due times."""
     if day.weekday() not in timetable.days:
         return
-    woken = None
-    if timetable.wake is not None and not exception_on(timetable.exceptions, day):
-        nominal, woken, note = _resolve(zone, day, timetable.wake)
-        yield Leg.WAKE, nominal, woken, note
-    if timetable.sleep is not None:
-        slept_on = day + _DAY if timetable.over_midnight else day
-        nominal, due_at, note = _resolve(zone, slept_on, timetable.sleep)
-        held = _hold(timetable, zone, day, due_at, woken, moved=note is Note.MOVED)
-        yield Leg.SLEEP, nominal, held, note if held == due_at else Note.KEPT_IN_WINDOW
+    wake = _wake(timetable, zone, day)
+    if wake is not None:
+        yield wake
+    sleep = _sleep(timetable, zone, day)
+    if sleep is not None:
+        yield _cut(timetable, zone, day, sleep)
 
 
-def _resolve(zone: ZoneInfo, day: date, at: time) -> tuple[datetime, datetime, Note]:
-    """The nominal local time, when it is due, and why not just then.
+def _wake(timetable: Timetable, zone: ZoneInfo, day: date) -> _Due | None:
+    """The wake of a day of ``days``, unless it is an exception or its window has no length."""
+    if timetable.wake is None or exception_on(timetable.exceptions, day):
+        return None
+    wake, sleep = _resolve(Leg.WAKE, zone, day, timetable.wake), _sleep(timetable, zone, day)
+    return None if sleep is not None and sleep[2] <= wake[2] else wake
+
+
+def _sleep(timetable: Timetable, zone: ZoneInfo, day: date) -> _Due | None:
+    if timetable.sleep is None:
+        return None
+    return _resolve(Leg.SLEEP, zone, day + _DAY if timetable.over_midnight else day, timetable.sleep)
+
+
+def _cut(timetable: Timetable, zone: ZoneInfo, day: date, sleep: _Due) -> _Due:
+    leg, nominal, due_at, note = sleep
+    tomorrow = day + _DAY
+    if note is not Note.MOVED or tomorrow.weekday() not in timetable.days:
+        return sleep
+    wake = _wake(timetable, zone, tomorrow)
+    return (leg, nominal, wake[2], Note.CUT) if wake is not None and wake[2] < due_at else sleep
+
+
+def _resolve(leg: Leg, zone: ZoneInfo, day: date, at: time) -> _Due:
+    """When a local time is due, and why not just then.
 
     Without a fold, Python reads a skipped time by the offset before the change, which moves it by what was skipped,
     and a repeated one as the first.
@@ -168,23 +191,9 @@ def _resolve(zone: ZoneInfo, day: date, at: time) -> tuple[datetime, datetime, N
     local = nominal.replace(tzinfo=zone)
     due_at = local.astimezone(UTC)
     if local.utcoffset() == local.replace(fold=1).utcoffset():
-        return nominal, due_at, Note.PLAIN
+        return leg, nominal, due_at, Note.PLAIN
     moved = due_at.astimezone(zone).replace(tzinfo=None) != nominal
-    return nominal, due_at, Note.MOVED if moved else Note.REPEATED
-
-
-def _hold(
-    timetable: Timetable, zone: ZoneInfo, day: date, due_at: datetime, woken: datetime | None, *, moved: bool
-) -> datetime:
-    """A sleep's due time, kept between its own wake and, if it was moved, the next day's."""
-    if woken is not None and due_at < woken:
-        return woken
-    tomorrow = day + _DAY
-    if not moved or timetable.wake is None or tomorrow.weekday() not in timetable.days:
-        return due_at
-    if exception_on(timetable.exceptions, tomorrow):
-        return due_at
-    return min(due_at, _resolve(zone, tomorrow, timetable.wake)[1])
+    return leg, nominal, due_at, Note.MOVED if moved else Note.REPEATED
 
 
 def _start(leg: Leg, due_at: datetime, lead: timedelta, before: datetime | None) -> datetime:

@@ -61,7 +61,7 @@ class Walk:
 
 def _whole_days(first: date, last: date) -> list[date]:
     """The days whose legs lie between for certain, a skipped day too."""
-    return [first + n * DAY for n in range(1, (last - first).days - 1)]
+    return [first + n * DAY for n in range(1, (last - first).days - 2)]
 
 
 def expected(
@@ -76,28 +76,35 @@ def expected(
 def _of_day(timetable: Timetable, off: set[date], walk: Walk, day: date) -> Iterator[Found]:
     if day.weekday() not in {int(weekday) for weekday in timetable.days}:
         return
-    wake = None
-    if timetable.wake is not None and day not in off:
-        wake = _wake(timetable, walk, day)
+    wake = _wake(timetable, off, walk, day)
+    if wake is not None:
         yield wake
     if timetable.sleep is None:
         return
+    due_at, day, leg, nominal, note = _sleep(timetable, walk, day)
     tomorrow = day + DAY
-    crosses = timetable.wake is not None and timetable.wake >= timetable.sleep
-    nominal = datetime.combine(tomorrow if crosses else day, timetable.sleep)
-    due_at, note = walk.due(nominal)
-    kept = max(due_at, wake[0]) if wake else due_at
-    next_is_due = tomorrow.weekday() in set(timetable.days) and tomorrow not in off
-    if "moved" in note and kept == due_at and timetable.wake is not None and next_is_due:
-        kept = min(due_at, _wake(timetable, walk, tomorrow)[0])
-    yield kept, day, "sleep", nominal, note if kept == due_at else "held between its wake and the next by DST"
+    after = _wake(timetable, off, walk, tomorrow) if tomorrow.weekday() in timetable.days else None
+    if "moved" in note and after is not None and due_at > after[0]:
+        due_at, note = after[0], "skipped by DST, moved to the next wake"
+    yield due_at, day, leg, nominal, note
 
 
-def _wake(timetable: Timetable, walk: Walk, day: date) -> Found:
-    assert timetable.wake is not None
+def _wake(timetable: Timetable, off: set[date], walk: Walk, day: date) -> Found | None:
+    if timetable.wake is None or day in off:
+        return None
     nominal = datetime.combine(day, timetable.wake)
     due_at, note = walk.due(nominal)
+    if timetable.sleep is not None and _sleep(timetable, walk, day)[0] <= due_at:
+        return None
     return due_at, day, "wake", nominal, note
+
+
+def _sleep(timetable: Timetable, walk: Walk, day: date) -> Found:
+    assert timetable.sleep is not None
+    crosses = timetable.wake is not None and timetable.wake >= timetable.sleep
+    nominal = datetime.combine(day + DAY if crosses else day, timetable.sleep)
+    due_at, note = walk.due(nominal)
+    return due_at, day, "sleep", nominal, note
 
 
 def changes(key: str) -> tuple[tuple[datetime, timedelta, timedelta], ...]:
