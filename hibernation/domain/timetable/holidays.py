@@ -1,12 +1,16 @@
-"""Public holidays by country, with their names in English, from the ``holidays`` package."""
+"""Public holidays by country, with their names in English, from the ``holidays`` package.
+
+It is imported when a country is first asked for, and only that country's module: all of them take a second and 20 MB.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
 
-from holidays import country_holidays, list_supported_countries
+_CODE = re.compile("[A-Z]{2}")
 
 
 class NoCalendar(ValueError):
@@ -19,17 +23,10 @@ class NoCalendar(ValueError):
 
 def check_calendar(country: str, subdivision: str) -> None:
     """Raises ``NoCalendar`` unless the holidays are known. No country at all is fine."""
-    if not country:
-        if subdivision:
-            raise NoCalendar("subdivision", "Give its country too.")
-        return
-    known = _countries().get(country)
-    if known is None:
-        raise NoCalendar("country", f"No holidays are known for {country!r}; it takes a code as DE or BR.")
-    if subdivision and subdivision not in known:
-        raise NoCalendar(
-            "subdivision", f"{country} has no {subdivision!r}; it has {', '.join(known) or 'none'}."
-        )
+    if country:
+        _calendar(country, subdivision, date.min.year)
+    elif subdivision:
+        raise NoCalendar("subdivision", "Give its country too.")
 
 
 def holiday(country: str, subdivision: str, day: date) -> str:
@@ -41,12 +38,22 @@ def holiday(country: str, subdivision: str, day: date) -> str:
 def holidays_of(country: str, subdivision: str, year: int) -> Mapping[date, str]:
     """A year's holidays. Computed once: the first asking takes some milliseconds, the next ones next to nothing."""
     try:
-        check_calendar(country, subdivision)
+        return _calendar(country, subdivision, year)
     except NoCalendar:
         return {}
+
+
+def _calendar(country: str, subdivision: str, year: int) -> dict[date, str]:
+    from holidays import country_holidays
+
+    if not _CODE.fullmatch(country):
+        raise NoCalendar("country", f"{country!r} is no country code of two capital letters, as DE or BR.")
+    try:
+        known = country_holidays(country)
+    except NotImplementedError:
+        raise NoCalendar("country", f"No holidays are known for {country!r}.") from None
+    if subdivision and subdivision not in {*known.subdivisions, *known.subdivisions_aliases}:
+        parts = ", ".join(known.subdivisions) or "none"
+        raise NoCalendar("subdivision", f"{country} has no {subdivision!r}; it has {parts}.")
+    # Without a language it would take the environment's.
     return dict(country_holidays(country, subdiv=subdivision or None, years=year, language="en_US"))
-
-
-@lru_cache(maxsize=1)
-def _countries() -> Mapping[str, list[str]]:
-    return list_supported_countries(include_aliases=True)

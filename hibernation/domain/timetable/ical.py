@@ -3,7 +3,8 @@
 Each window is an event of its own rather than one event with a recurrence rule: RFC 5545 drops a local time that the
 clocks skip where we move it, knows no holidays but by listing every one, and cannot cut a window short. The times are
 in UTC because the occurrences are instants already: a program shows them on its user's clock without a copy of the
-zone's rules, which would have to agree with ours.
+zone's rules, which would have to agree with ours. ``icalendar`` is imported when the first file is made: it takes a
+tenth of a second, and every process imports this package.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from icalendar import Calendar, Event
+from typing import TYPE_CHECKING
 
 from hibernation.domain.timetable.occurrences import NO_LEAD, Leg, Occurrence, Window, occurrences, windows
 from hibernation.domain.timetable.rules import Timetable
+
+if TYPE_CHECKING:
+    from icalendar import Event
 
 HORIZON = timedelta(days=60)
 """How far ahead events are listed. Programs that subscribe ask again every few hours."""
@@ -35,6 +38,8 @@ def to_ical(plans: Sequence[Plan], now: datetime, horizon: timedelta = HORIZON) 
 
     The same occurrence has the same UID in every file, so that a program replaces its event rather than doubling it.
     """
+    from icalendar import Calendar
+
     calendar = Calendar()
     calendar.add("prodid", "-//Dumont//Schedules//EN")
     calendar.add("version", "2.0")
@@ -71,6 +76,8 @@ def _leg_event(plan: Plan, occurrence: Occurrence) -> Event:
 
 
 def _event(plan: Plan, first: Occurrence, summary: str, note: str) -> Event:
+    from icalendar import Event
+
     event = Event()
     event.add("uid", f"{plan.key}-{first.leg}-{first.nominal:%Y%m%dT%H%M}@dumont")
     event.add("summary", summary)

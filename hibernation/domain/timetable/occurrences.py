@@ -119,10 +119,10 @@ def windows(
     for occurrence in occurrences(timetable, after - _REACH, until + _REACH, lead):
         if occurrence.leg is Leg.WAKE:
             wake = occurrence
-        elif wake is not None and wake.day == occurrence.day:
-            if wake.due_at < until and after < occurrence.due_at:
-                yield Window(wake, occurrence)
-            wake = None
+        elif wake is not None and wake.day == occurrence.day and after < occurrence.due_at:
+            if wake.due_at >= until:
+                return
+            yield Window(wake, occurrence)
 
 
 def window_at(timetable: Timetable, now: datetime, lead: timedelta = NO_LEAD) -> Window | None:

@@ -142,9 +142,10 @@ def test_a_wake_that_is_moved_past_midnight_belongs_to_its_nominal_day() -> None
     assert moved.due_at.astimezone(load_zone("America/Scoresbysund")).strftime("%a %H:%M") == "Sun 00:30"
 
 
-def test_a_window_that_the_skipped_hour_swallows_is_not_woken_for() -> None:
-    timetable = a_timetable("02:30", "03:15", zone=NEW_YORK)
-    assert times(timetable, "2026-03-08 00:00", "2026-03-08 23:00", NEW_YORK) == ["sleep 08 03:15-0400"]
+@pytest.mark.parametrize("sleep", ["03:15", "03:30"])
+def test_a_window_that_the_skipped_hour_swallows_is_not_woken_for(sleep: str) -> None:
+    timetable = a_timetable("02:30", sleep, zone=NEW_YORK)
+    assert times(timetable, "2026-03-08 00:00", "2026-03-08 23:00", NEW_YORK) == [f"sleep 08 {sleep}-0400"]
 
 
 def test_a_sleep_that_is_moved_into_the_next_window_is_cut_at_its_wake() -> None:
@@ -152,6 +153,13 @@ def test_a_sleep_that_is_moved_into_the_next_window_is_cut_at_its_wake() -> None
     assert times(timetable, "2026-03-08 00:00", "2026-03-08 23:00", NEW_YORK) == [
         "sleep 08 03:10-0400 skipped by DST, moved to the next wake",
         "wake 08 03:10-0400",
+    ]
+
+
+def test_a_moved_sleep_long_before_the_next_wake_is_only_moved() -> None:
+    timetable = a_timetable("22:00", "02:45", zone=NEW_YORK)
+    assert times(timetable, "2026-03-08 00:00", "2026-03-08 21:00", NEW_YORK) == [
+        "sleep 08 03:45-0400 skipped by DST, moved"
     ]
 
 
@@ -224,6 +232,12 @@ def test_a_lead_is_bounded() -> None:
     assert wake.starts_at == wake.due_at - LONGEST_LEAD
 
 
+def test_a_lead_below_zero_is_none() -> None:
+    wake = next_occurrence(a_timetable("09:00", None), at("2026-01-06 08:00"), -TEN_MINUTES)
+    assert wake is not None
+    assert wake.starts_at == wake.due_at
+
+
 @pytest.mark.parametrize(("now", "legs"), [("08:49", []), ("08:50", ["wake"]), ("18:00", ["wake", "sleep"])])
 def test_what_is_due_is_what_has_to_start(now: str, legs: list[str]) -> None:
     found = due(a_timetable(), at("2026-01-05 18:00"), at(f"2026-01-06 {now}"), TEN_MINUTES)
@@ -240,6 +254,15 @@ def test_a_wake_that_started_early_is_not_due_again_once_settled() -> None:
 def test_a_window_is_open_from_its_wake_to_its_sleep(now: str, is_open: bool) -> None:
     found = window_at(a_timetable(), at(f"2026-01-06 {now}"), TEN_MINUTES)
     assert (found is not None) is is_open
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "count"),
+    [("18:00", "23:00", 0), ("17:59", "23:00", 1), ("00:00", "09:00", 0), ("00:00", "09:01", 1)],
+)
+def test_a_window_shares_a_moment_with_the_stretch(after: str, until: str, count: int) -> None:
+    found = list(windows(a_timetable(), at(f"2026-01-06 {after}"), at(f"2026-01-06 {until}")))
+    assert len(found) == count
 
 
 @pytest.mark.parametrize("timetable", [a_timetable("09:00", None), a_timetable(None, "18:00")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, date, time
 
 import pytest
@@ -26,8 +28,9 @@ def test_a_plain_timetable_has_no_problems() -> None:
         (Timetable("UTC", None, time(9, tzinfo=UTC)), "sleep", "plain local time"),
         (a_timetable(None, None), "wake", "a time to wake, a time to sleep, or both"),
         (a_timetable(days=frozenset()), "days", "at least one day"),
-        (a_timetable(exceptions=Exceptions("XX")), "country", "'XX'"),
-        (a_timetable(exceptions=Exceptions("de")), "country", "DE or BR"),
+        (a_timetable(exceptions=Exceptions("XX")), "country", "No holidays are known for 'XX'"),
+        (a_timetable(exceptions=Exceptions("registry")), "country", "two capital letters"),
+        (a_timetable(exceptions=Exceptions("de")), "country", "two capital letters"),
         (
             a_timetable(exceptions=Exceptions("BR", "Bavaria")),
             "subdivision",
@@ -41,6 +44,10 @@ def test_what_cannot_be_kept_is_named_by_its_field(timetable: Timetable, field: 
     found = problems(timetable)
     assert list(found) == [field]
     assert words in found[field]
+
+
+def test_a_range_of_one_day_can_be_kept() -> None:
+    assert problems(a_timetable(exceptions=Exceptions(ranges=(DateRange(CHRISTMAS, CHRISTMAS),)))) == {}
 
 
 @pytest.mark.parametrize(
@@ -65,3 +72,14 @@ def test_an_exception_is_named(exceptions: Exceptions, day: date, name: str) -> 
 
 def test_a_calendar_that_the_library_dropped_has_no_holidays() -> None:
     assert exception_on(Exceptions("XX"), CHRISTMAS) == ""
+
+
+def test_the_names_are_english_whatever_the_environment_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGUAGE", "pt_BR")
+    assert exception_on(Exceptions("BR"), date(2031, 9, 7)) == "Independence Day"
+
+
+def test_neither_library_is_imported_before_it_is_needed() -> None:
+    code = "import sys, hibernation.domain.timetable; print({'holidays', 'icalendar'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
