@@ -14,8 +14,8 @@ from hibernation.domain.timetable import Timetable, occurrences, zone_keys
 from tests.hibernation.domain.timetable.oracle import Found, Walk, changes, every_zone, expected, zone_of
 from tests.hibernation.domain.timetable.strategies import days_off, drawn_near, timetables
 
-AROUND = timedelta(hours=26)
-"""What is compared before and after a change of clocks."""
+NEAR, AROUND = timedelta(hours=8), timedelta(hours=26)
+"""What is compared before and after: of every change of clocks no more than it can touch, since the walk takes time."""
 ANY_DAY = datetime(2027, 2, 28, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 SKIPPED_NOON = datetime.combine(date(2011, 12, 30), time(12))
@@ -54,8 +54,8 @@ def test_around_every_change_of_clocks(year: int, by_year: dict[int, dict[Change
     dice = random.Random(year)
     assert by_year[year]
     for (at, before, _), zones in by_year[year].items():
-        walk = walk_for(zones[0], at - AROUND, at + AROUND)
-        after, until = at - AROUND, at + AROUND
+        walk = walk_for(zones[0], at - NEAR, at + NEAR)
+        after, until = at - NEAR, at + NEAR
         for n in range(max(DRAWN, len(zones))):
             timetable = drawn_near(dice, zones[n % len(zones)], (at + before).replace(tzinfo=None))
             off = days_off(timetable.exceptions)
