@@ -87,8 +87,8 @@ def delete_schedule(instance_id: str, *, actor: str) -> bool:
     if row is None:
         return False
     row.enabled = False
+    Schedule.objects.filter(pk=instance_id).delete()
     mirror(row)
-    row.delete()
     _end_open_runs(instance, "its schedule was deleted")
     _keep_awake(instance, row, schedule_now())
     emit(EventType.SCHEDULE_CHANGED, "the schedule was deleted", instance=instance, now=db_now(), actor=actor)
