@@ -4,9 +4,10 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from hibernation.api import boxes, enrolments, files, heartbeat, offers, snapshots, store, views
+from hibernation.api import boxes, enrolments, files, heartbeat, offers, schedules, snapshots, store, views
 from hibernation.models.instance import INSTANCE_ID
 
+SCHEDULE = rf"^instances/(?P<instance_id>{INSTANCE_ID})/schedule"
 SNAPSHOTS = rf"^instances/(?P<instance_id>{INSTANCE_ID})/snapshots"
 SNAPSHOT = rf"{SNAPSHOTS}/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})"
 
@@ -28,6 +29,9 @@ urlpatterns = [
     re_path(rf"{SNAPSHOT}$", snapshots.SnapshotView.as_view()),
     re_path(rf"{SNAPSHOT}/files$", files.FilesView.as_view(), name="snapshot-files"),
     re_path(rf"{SNAPSHOT}/files/content$", files.ContentView.as_view(), name="snapshot-content"),
+    re_path(rf"{SCHEDULE}$", schedules.ScheduleView.as_view(), name="schedule"),
+    re_path(rf"{SCHEDULE}/preview$", schedules.PreviewView.as_view(), name="schedule-preview"),
+    path("schedules.ics", schedules.CalendarView.as_view(), name="schedules-calendar"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("", include(router.urls)),
 ]

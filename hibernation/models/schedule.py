@@ -103,6 +103,8 @@ class Schedule(models.Model):
                 name="schedule_next_is_whole",
                 condition=Q(next_run_at__isnull=True, next_leg="", next_due_at__isnull=True)
                 | Q(
+                    next_run_at__isnull=False,
+                    next_due_at__isnull=False,
                     next_run_at__lte=F("next_due_at"),
                     next_due_at__gt=F("settled_at"),
                     next_leg__in=values(Leg),
