@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +10,20 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 
 from hibernation.domain.errors import Conflict, DumontError
-from hibernation.domain.states import EventType, OperationKind, RunState
+from hibernation.domain.states import EventType, RunState
 from hibernation.domain.timetable import Answer, Leg, Row, retry_wake_after
 from hibernation.models import Event, Operation, ScheduleRun
-from hibernation.services.accounts import refuse_rental
 from hibernation.services.clock import db_now
 from hibernation.services.facts import SCHEDULE
 from hibernation.services.requests import request_hibernate, request_wake
+from hibernation.services.schedules.firing import BATCH
 from hibernation.services.schedules.judging import Question, answer, questions
-from hibernation.services.schedules.starting_many import Start, start_many
-from hibernation.services.schedules.telling import occurrence_in_words, told
+from hibernation.services.schedules.plainly import begin, sort, why
+from hibernation.services.schedules.starting_many import fresh_ids
+from hibernation.services.schedules.telling import told
 
 log = logging.getLogger(__name__)
 
-BATCH = 2000
 _PAUSE = timedelta(seconds=30)
 """Between two looks at work that a sleep waits for, or at a wake that somebody else began."""
 _AFTER_A_BUG = timedelta(minutes=5)
@@ -54,87 +53,17 @@ def ask_batch(now: datetime, instance_id: str | None = None) -> tuple[int, list[
     ids = [run.pk for run in due.order_by("ask_at")[:BATCH]]
     if not ids:
         return 0, []
-    asked = [(question, answer(question, now)) for question in questions(ids, real_now)]
-    plain, other = _sort(asked)
-    started = _start_plainly(plain, real_now)
-    outcomes = [*started, *(_outcome(question, row, now) for question, row in other)]
-    save(outcomes, real_now)
-    return len(ids), [outcome.operation_id for outcome in started if outcome.operation_id is not None]
+    plain, other = sort([(question, answer(question, now)) for question in questions(ids, real_now)])
+    begun = [(question, row, pk) for (question, row), pk in zip(plain, fresh_ids(len(plain)), strict=True)]
+    begin(begun, real_now)
+    save([*map(_started, begun), *(_outcome(question, row, now) for question, row in other)], real_now)
+    return len(ids), [operation_id for _, _, operation_id in begun]
 
 
-_Asked = tuple[Question, Row]
-
-
-def _sort(asked: Sequence[_Asked]) -> tuple[list[_Asked], list[_Asked]]:
-    """Those that start with nothing but new rows, and all others."""
-    rentable = {provider: _may_rent(provider) for provider in {q.provider for q, _ in asked}}
-    plain: list[_Asked] = []
-    other: list[_Asked] = []
-    for question, row in asked:
-        may = question.leg is Leg.SLEEP or rentable[question.provider]
-        is_plain = row.answer is Answer.ACT and question.starts_plainly and may
-        (plain if is_plain else other).append((question, row))
-    return plain, other
-
-
-def _may_rent(provider: str) -> bool:
-    try:
-        refuse_rental(provider)
-    except Conflict:
-        return False
-    return True
-
-
-def _start_plainly(asked: Sequence[_Asked], real_now: datetime) -> list[Outcome]:
-    outcomes = []
-    for leg, kind, forced in _WAYS:
-        group = [
-            (question, row)
-            for question, row in asked
-            if question.leg is leg and _is_forced(question, leg) is forced
-        ]
-        ids = start_many(kind, [_start(question, row) for question, row in group], real_now, forced=forced)
-        outcomes += [
-            Outcome(
-                question,
-                RunState.STARTED,
-                row.reason,
-                operation_id=ids[question.instance_id],
-                attempts=question.attempts + 1,
-            )
-            for question, row in group
-        ]
-    return outcomes
-
-
-_WAYS = (
-    (Leg.WAKE, OperationKind.WAKE, False),
-    (Leg.SLEEP, OperationKind.HIBERNATE, False),
-    (Leg.SLEEP, OperationKind.HIBERNATE, True),
-)
-
-
-def _is_forced(question: Question, leg: Leg) -> bool:
-    return leg is Leg.SLEEP and question.terms is not None and question.terms.force
-
-
-def _start(question: Question, row: Row) -> Start:
-    return Start(
-        question.instance_id,
-        _why(question),
-        f"{_named(question)}: {row.reason}",
-        json.dumps({"leg": question.leg, "nominal": question.nominal, "timezone": question.timezone}),
-        question.snapshot_id,
-        question.machine_id,
-    )
-
-
-def _named(question: Question) -> str:
-    return occurrence_in_words(question.leg, question.nominal, question.timezone)
-
-
-def _why(question: Question) -> str:
-    return f"scheduled: {_named(question)}"
+def _started(begun: tuple[Question, Row, int]) -> Outcome:
+    question, row, operation_id = begun
+    attempts = question.attempts + 1
+    return Outcome(question, RunState.STARTED, row.reason, operation_id=operation_id, attempts=attempts)
 
 
 def _outcome(question: Question, row: Row, now: datetime) -> Outcome:
@@ -161,16 +90,16 @@ def _outcome(question: Question, row: Row, now: datetime) -> Outcome:
 
 
 def _request(question: Question) -> Operation:
-    why = _why(question)
     if question.leg is Leg.WAKE:
-        return request_wake(question.instance_id, actor=SCHEDULE, reason=why)
-    forced = _is_forced(question, Leg.SLEEP)
-    return request_hibernate(question.instance_id, actor=SCHEDULE, reason=why, forced=forced)
+        return request_wake(question.instance_id, actor=SCHEDULE, reason=why(question))
+    return request_hibernate(
+        question.instance_id, actor=SCHEDULE, reason=why(question), forced=question.forced
+    )
 
 
 def _refused(question: Question, error: DumontError, now: datetime) -> Outcome:
     """An empty account may be filled, a machine that stands still come back: asked again while the terms allow it."""
-    terms = question.terms
+    terms = question.standing.terms
     bound = None if terms is None else terms.give_up_after if question.leg is Leg.WAKE else terms.wait_at_most
     if bound is None or now - question.due_at >= bound:
         return Outcome(question, RunState.GAVE_UP, error.message, EventType.SCHEDULE_GAVE_UP)

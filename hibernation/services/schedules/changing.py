@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from hibernation.services.schedules.clock import schedule_now
 from hibernation.services.schedules.firing import fire
 from hibernation.services.schedules.leads import leads_of
 from hibernation.services.schedules.mirroring import mirror
+from hibernation.services.schedules.plainly import send_first_steps
 from hibernation.services.schedules.rows import awake_until, nominal_text, settle, timetable_of
 from hibernation.services.transitions import emit
 
@@ -66,8 +68,7 @@ def put_schedule(instance_id: str, wish: ScheduleWish, *, actor: str) -> Schedul
     old = Schedule.objects.select_for_update(no_key=True, of=("self",)).filter(pk=instance_id).first()
     row = Schedule(instance=instance, **_columns(wish), settled_at=now, changed_at=db_now())
     _check(row)
-    if old is not None and _still_due(old, row, now):
-        fire([old], now)
+    begun = fire([old], now) if old is not None and _still_due(old, row, now) else []
     settle(row, now, leads_of([instance_id])[instance_id] if row.ready_by else NO_LEAD)
     row.save(force_insert=old is None, force_update=old is not None)
     if not row.enabled:
@@ -76,6 +77,7 @@ def put_schedule(instance_id: str, wish: ScheduleWish, *, actor: str) -> Schedul
     mirror(row)
     emit(EventType.SCHEDULE_CHANGED, in_words(row), instance=instance, now=db_now(), actor=actor,
          data=_told(wish))  # fmt: skip
+    transaction.on_commit(partial(send_first_steps, begun))
     return row
 
 

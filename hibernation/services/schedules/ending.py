@@ -11,7 +11,8 @@ from hibernation.domain.states import EventType, OperationState, RunState
 from hibernation.domain.timetable import Leg, retry_wake_after
 from hibernation.models import Operation, ScheduleRun
 from hibernation.services.clock import db_now
-from hibernation.services.schedules.asking import BATCH, Outcome, save
+from hibernation.services.schedules.asking import Outcome, save
+from hibernation.services.schedules.firing import BATCH
 from hibernation.services.schedules.judging import Question, questions
 
 AGAIN = frozenset(

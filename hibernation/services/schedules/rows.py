@@ -26,14 +26,13 @@ NEXT_FIELDS = ("settled_at", "lead", "next_run_at", "next_leg", "next_due_at")
 
 
 def timetable_of(row: Schedule) -> Timetable:
-    return Timetable(
-        row.timezone,
-        row.wake_time,
-        row.sleep_time,
-        frozenset(Weekday(day) for day in row.days),
-        _exceptions_of(row),
-        row.enabled,
-    )
+    days = _weekdays(tuple(row.days))
+    return Timetable(row.timezone, row.wake_time, row.sleep_time, days, _exceptions_of(row), row.enabled)
+
+
+@lru_cache(maxsize=128)
+def _weekdays(days: tuple[int, ...]) -> frozenset[Weekday]:
+    return frozenset(Weekday(day) for day in days)
 
 
 def _exceptions_of(row: Schedule) -> Exceptions:
@@ -67,10 +66,10 @@ def grace_of(leg: Leg) -> timedelta:
     return grace
 
 
-def settle(row: Schedule, settled_at: datetime, lead: timedelta) -> None:
+def settle(row: Schedule, settled_at: datetime, lead: timedelta, timetable: Timetable | None = None) -> None:
     """Nothing up to ``settled_at`` is to be done any more. The caller saves ``NEXT_FIELDS``."""
     row.settled_at, row.lead = settled_at, lead
-    following = next_after(timetable_of(row), settled_at, lead)
+    following = next_after(timetable or timetable_of(row), settled_at, lead)
     row.next_run_at = following.starts_at if following else None
     row.next_due_at = following.due_at if following else None
     row.next_leg = following.leg if following else ""

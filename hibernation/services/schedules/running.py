@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from hibernation.domain.lifecycle import CHAINS
-from hibernation.domain.states import OperationKind
-from hibernation.models import Operation
-from hibernation.services.dispatch import enqueue_operation
+from django.db import connection
+
 from hibernation.services.schedules import asking, ending, firing
 from hibernation.services.schedules.clock import schedule_now
+from hibernation.services.schedules.plainly import send_first_steps
 
 
 def run_due_schedules(now: datetime | None = None) -> int:
@@ -27,30 +27,45 @@ def run_schedule(instance_id: str, now: datetime | None = None) -> int:
 
 
 def _run(now: datetime, instance_id: str | None) -> int:
-    done = _batches(ending.end_batch, asking.BATCH) if instance_id is None else 0
-    done += _batches(lambda: firing.fire_batch(now, instance_id), firing.BATCH)
     begun: list[int] = []
-
-    def ask() -> int:
-        asked, operations = asking.ask_batch(now, instance_id)
-        begun.extend(operations)
-        return asked
-
-    done += _batches(ask, asking.BATCH)
-    _send(begun)
+    done = 0 if instance_id is not None else _batches(lambda: (ending.end_batch(), []), begun)
+    done += _fire_all(now, begun) if instance_id is None else _fire(now, begun, instance_id)
+    done += _batches(lambda: asking.ask_batch(now, instance_id), begun)
+    send_first_steps(begun)
     return done
 
 
-def _batches(batch: Callable[[], int], size: int) -> int:
-    """Until one is not full."""
+def _fire_all(now: datetime, begun: list[int]) -> int:
+    """A full batch is followed by several side by side: what one computes while the database writes another."""
+    taken, operations = firing.fire_batch(now)
+    begun += operations
+    if taken < firing.BATCH:
+        return taken
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        more = [pool.submit(_fire_in_thread, now, begun) for _ in range(_SIDE_BY_SIDE)]
+    return taken + sum(one.result() for one in more)
+
+
+_SIDE_BY_SIDE = 3
+
+
+def _fire_in_thread(now: datetime, begun: list[int]) -> int:
+    try:
+        return _fire(now, begun)
+    finally:
+        connection.close()
+
+
+def _fire(now: datetime, begun: list[int], instance_id: str | None = None) -> int:
+    return _batches(lambda: firing.fire_batch(now, instance_id), begun)
+
+
+def _batches(batch: Callable[[], tuple[int, list[int]]], begun: list[int]) -> int:
+    """Until one is not full; what began is added to ``begun``."""
     total = 0
     while True:
-        taken = batch()
+        taken, operations = batch()
         total += taken
-        if taken < size:
+        begun += operations
+        if taken < firing.BATCH:
             return total
-
-
-def _send(operation_ids: list[int]) -> None:
-    for pk, kind in Operation.objects.filter(pk__in=operation_ids).order_by("pk").values_list("pk", "kind"):
-        enqueue_operation(pk, OperationKind(kind), CHAINS[OperationKind(kind)][0])

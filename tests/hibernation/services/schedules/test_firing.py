@@ -10,7 +10,7 @@ from pytest_django import Settings
 from hibernation.domain.states import InstanceStatus, OperationState
 from hibernation.models import Instance, Operation, Schedule, ScheduleRun
 from hibernation.services.clock import db_now
-from hibernation.services.schedules import run_due_schedules, run_schedule
+from hibernation.services.schedules import firing, run_due_schedules, run_schedule
 from tests.factories import idle_for, make_hibernated, make_operation
 from tests.hibernation.services.schedules.day import Day, at, keep, runs
 from tests.hibernation.services.test_operations import together
@@ -97,6 +97,18 @@ def test_many_ticks_at_once_act_once(world: World, day: Day) -> None:
     run_due_schedules()
     assert ScheduleRun.objects.count() == len(instances)
     assert Operation.objects.filter(state=OperationState.RUNNING).count() == len(instances)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_more_than_a_batch_is_done_side_by_side_and_once(
+    world: World, day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "BATCH", 2)
+    for _ in range(9):
+        keep(make_hibernated())
+    assert day.go(at(9)) == 9
+    assert Operation.objects.filter(state=OperationState.RUNNING).count() == 9
+    assert len(world.sent) == 9
 
 
 def test_the_next_occurrence_is_set_with_the_run(world: World, day: Day) -> None:

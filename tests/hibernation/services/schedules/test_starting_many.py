@@ -12,7 +12,7 @@ from hibernation.domain.states import OperationKind
 from hibernation.models import Event, Instance, Operation, OperationStep
 from hibernation.services.clock import db_now
 from hibernation.services.requests import request_hibernate, request_wake
-from hibernation.services.schedules.starting_many import Start, start_many
+from hibernation.services.schedules.starting_many import Start, fresh_ids, start_many
 from tests.factories import idle_for, make_hibernated, make_instance, make_machine
 from tests.hibernation.services.world import World
 
@@ -42,8 +42,10 @@ def pictures(instance: Instance) -> list[dict[str, Any]]:
 
 
 def one_of_many(instance: Instance, kind: OperationKind, **more: Any) -> None:
-    start = Start(instance.pk, "why", "told", "{}", instance.snapshot_id, more.get("machine_id"))
+    [pk] = fresh_ids(1)
+    start = Start(pk, instance.pk, "why", "told", "{}", instance.snapshot_id, more.get("machine_id"))
     start_many(kind, [start], db_now(), forced=more.get("forced", False))
+    assert Operation.objects.get(instance=instance).pk == pk
 
 
 def test_a_wake(world: World) -> None:
@@ -73,4 +75,5 @@ def test_a_hibernation(world: World, forced: bool) -> None:
 
 
 def test_nobody_costs_nothing(world: World) -> None:
-    assert start_many(OperationKind.WAKE, [], db_now()) == {}
+    start_many(OperationKind.WAKE, [], db_now())
+    assert fresh_ids(0) == []
