@@ -81,7 +81,7 @@ DUMONT_RECONCILE_INTERVAL = timedelta(seconds=env.number("DUMONT_RECONCILE_SECON
 DUMONT_DRIVE_INTERVAL = timedelta(seconds=env.number("DUMONT_DRIVE_SECONDS", 5, least=0.5))
 # Schedules: how often what is due is looked for, how late each leg is still acted on, and how many entries of beat may
 # be enabled; more cost beat seconds, and the tick alone does it all.
-DUMONT_SCHEDULE_INTERVAL = timedelta(seconds=env.number("DUMONT_SCHEDULE_SECONDS", 10, least=0.5))
+DUMONT_SCHEDULE_INTERVAL = timedelta(seconds=env.number("DUMONT_SCHEDULE_SECONDS", 10, least=1))
 DUMONT_WAKE_GRACE = timedelta(minutes=env.number("DUMONT_WAKE_GRACE_MINUTES", 30, least=1))
 DUMONT_SLEEP_GRACE = timedelta(minutes=env.number("DUMONT_SLEEP_GRACE_MINUTES", 60, least=1))
 DUMONT_BEAT_ENTRIES_MOST = int(env.number("DUMONT_BEAT_ENTRIES_MOST", 500, least=0))
