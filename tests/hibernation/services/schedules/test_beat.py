@@ -103,6 +103,15 @@ def test_an_entry_edited_to_the_past_is_not_caught_up(passing: Time) -> None:
     assert passing.acts[-1] == ("wake", "09:00", at(9, day=1))
 
 
+def test_an_entry_edited_to_half_a_minute_ago_does_not_even_poke(passing: Time) -> None:
+    instance = sleeper(wake_time=time(11))
+    beat = Beat()
+    passing.pass_until(at(9, 0, 30), beat, ticks=True)
+    keep(instance, wake_time=time(9), force=True)
+    passing.pass_until(at(9, 5), beat, ticks=True)
+    assert (beat.poked, passing.acts) == ([], [])
+
+
 def test_an_edit_in_the_very_minute_loses_no_occurrence(passing: Time) -> None:
     instance = sleeper()
     beat = Beat()
