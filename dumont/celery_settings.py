@@ -42,6 +42,8 @@ worker_soft_shutdown_timeout = 5
 worker_enable_remote_control = False
 worker_hijack_root_logger = False
 timezone = "UTC"
+# After a pause of beat, an entry of a schedule pokes only for what was due a moment ago; the tick settles the rest.
+beat_cron_starting_deadline = 60
 
 
 def _tick(task: str, every: timedelta, queue: str = "control") -> dict[str, Any]:
@@ -53,6 +55,7 @@ def _tick(task: str, every: timedelta, queue: str = "control") -> dict[str, Any]
 beat_schedule = {
     "sweep": _tick("hibernation.sweep", settings.DUMONT_SWEEP_INTERVAL),
     "reconcile": _tick("hibernation.reconcile", settings.DUMONT_RECONCILE_INTERVAL),
+    "run schedules": _tick("hibernation.run_schedules", settings.DUMONT_SCHEDULE_INTERVAL),
     "drive due operations": _tick("hibernation.drive_due", settings.DUMONT_DRIVE_INTERVAL),
     "collect garbage": _tick("hibernation.collect", settings.DUMONT_COLLECT_INTERVAL, "transfer"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -73,6 +74,23 @@ def keys(name: str) -> list[bytes]:
             f"{name} is not 64 hex digits (several: separated by commas). Make one with «openssl rand -hex 32»."
         )
     return [bytes.fromhex(part) for part in found]
+
+
+def clock(name: str) -> tuple[datetime, datetime, float] | None:
+    """``REAL/SHOWN/SPEED``: two moments with their zones, and how many times as fast the second one goes on."""
+    raw = os.environ.get(name)
+    if not raw:
+        return None
+    try:
+        real, shown, speed = raw.split("/")
+        found = datetime.fromisoformat(real), datetime.fromisoformat(shown), float(speed)
+    except ValueError:
+        found = None
+    if found is None or None in (found[0].tzinfo, found[1].tzinfo) or not 0 < found[2] <= 100_000:
+        raise ImproperlyConfigured(
+            f"{name}={raw!r} is not REAL/SHOWN/SPEED, two moments with zones and a number."
+        )
+    return found
 
 
 def folder(name: str, default: Path) -> Path:

@@ -80,6 +80,14 @@ DUMONT_HEARTBEAT_INTERVAL = timedelta(seconds=env.number("DUMONT_HEARTBEAT_SECON
 DUMONT_SWEEP_INTERVAL = timedelta(seconds=env.number("DUMONT_SWEEP_SECONDS", 10, least=0.5))
 DUMONT_RECONCILE_INTERVAL = timedelta(seconds=env.number("DUMONT_RECONCILE_SECONDS", 30, least=0.5))
 DUMONT_DRIVE_INTERVAL = timedelta(seconds=env.number("DUMONT_DRIVE_SECONDS", 5, least=0.5))
+# Schedules: how often what is due is looked for, how late each leg is still acted on, and how many entries of beat may
+# be enabled; more cost beat seconds, and the tick alone does it all.
+DUMONT_SCHEDULE_INTERVAL = timedelta(seconds=env.number("DUMONT_SCHEDULE_SECONDS", 10, least=1))
+DUMONT_WAKE_GRACE = timedelta(minutes=env.number("DUMONT_WAKE_GRACE_MINUTES", 30, least=1))
+DUMONT_SLEEP_GRACE = timedelta(minutes=env.number("DUMONT_SLEEP_GRACE_MINUTES", 60, least=1))
+DUMONT_BEAT_ENTRIES_MOST = int(env.number("DUMONT_BEAT_ENTRIES_MOST", 500, least=0))
+# For trying out: REAL/SHOWN/SPEED, a clock for schedules alone that shows another time and runs faster.
+DUMONT_SCHEDULE_CLOCK = env.clock("DUMONT_SCHEDULE_CLOCK")
 # Without contact for so long, an idle machine stops itself; 0: never.
 DUMONT_GUARD_AFTER = timedelta(hours=env.number("DUMONT_GUARD_HOURS", 6, least=0))
 DUMONT_LEASE = timedelta(seconds=env.number("DUMONT_LEASE_SECONDS", 15, least=1))

@@ -10,6 +10,10 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
+from django_celery_beat.admin import PeriodicTaskAdmin
+from django_celery_beat.models import PeriodicTask
 
 from hibernation.domain.errors import DumontError
 from hibernation.domain.states import SnapshotState
@@ -20,12 +24,16 @@ from hibernation.models import (
     Machine,
     Operation,
     ProviderAccount,
+    Schedule,
+    ScheduleRun,
     Snapshot,
     UsageInterval,
 )
 from hibernation.services.clock import db_now
 from hibernation.services.requests import request_hibernate, request_snapshot, request_wake
 from hibernation.services.retention import choice_for, delete_snapshot, keep_snapshot
+from hibernation.services.schedules.mirroring import TASK as ENTRY_TASK
+from hibernation.services.schedules.plans import next_of, preview_of
 from hibernation.services.storage import with_storage
 
 
@@ -109,6 +117,7 @@ class InstanceAdmin(OrderingAdmin):
                     "heartbeat_interval",
                     "idle_since",
                     "hold_until",
+                    "awake_until",
                     "hibernate_due_at",
                     "delete_due_at",
                 )
@@ -293,7 +302,61 @@ class SnapshotAdmin(OrderingAdmin):
         return TemplateResponse(request, "hibernation/confirm_delete_snapshots.html", context)
 
 
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnlyAdmin):
+    """Changed over the API, which checks it; here it is seen, with what it will do."""
+
+    list_display = ("instance", "enabled", "wake_time", "sleep_time", "timezone", "following")
+    list_filter = ("enabled", "timezone")
+    search_fields = ("instance__id", "instance__name")
+    list_select_related = ("instance",)
+    readonly_fields = ("following", "fortnight")
+
+    @admin.display(description="next", ordering="next_run_at")
+    def following(self, row: Schedule) -> str:
+        found = next_of(row)
+        return "-" if found is None else f"{found.leg} {found.local:%a %Y-%m-%d %H:%M}"
+
+    @admin.display(description="the next 14 days")
+    def fortnight(self, row: Schedule) -> str:
+        found = preview_of(row, 14)
+        lines = [
+            " ".join(filter(None, (f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception)))
+            for one in found.rows
+        ]
+        if found.forecast is not None and found.forecast.cost is not None:
+            lines.append(f"${found.forecast.cost} instead of ${found.forecast.always_on}")
+        return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines))
+
+
+@admin.register(ScheduleRun)
+class ScheduleRunAdmin(ReadOnlyAdmin):
+    list_display = ("instance", "leg", "nominal", "timezone", "state", "reason", "attempts", "ask_at")
+    list_filter = ("leg", "state")
+    search_fields = ("instance__id",)
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+
+
 @admin.register(UsageInterval)
 class UsageIntervalAdmin(ReadOnlyAdmin):
     list_display = ("machine", "instance", "price_per_hour", "started_at", "ended_at", "stopped")
     list_select_related = ("machine", "instance")
+
+
+admin.site.unregister(PeriodicTask)
+
+
+@admin.register(PeriodicTask)
+class BeatEntryAdmin(PeriodicTaskAdmin):  # type: ignore[misc]
+    """Entries that were made from a schedule are seen here and changed there."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_its_own(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_its_own(obj) and super().has_delete_permission(request, obj)
+
+
+def _is_its_own(obj: Any) -> bool:
+    return obj is None or obj.task != ENTRY_TASK

@@ -10,7 +10,7 @@ from celery import shared_task
 from celery.exceptions import Ignore
 from django.db import connection
 
-from hibernation.services import collect, hosts, operations, reconcile, sweep
+from hibernation.services import collect, hosts, operations, reconcile, schedules, sweep
 
 
 @shared_task(name="hibernation.step")
@@ -28,6 +28,19 @@ def sweep_tick() -> None:
 @shared_task(name="hibernation.reconcile")
 def reconcile_tick() -> None:
     _alone("reconcile", reconcile.reconcile)
+    # What beat missed: its tick may be lost, and this one comes by another way.
+    _alone("run_schedules", schedules.run_due_schedules)
+
+
+@shared_task(name="hibernation.run_schedules")
+def run_schedules_tick() -> None:
+    _alone("run_schedules", schedules.run_due_schedules)
+
+
+@shared_task(name="hibernation.run_schedule")
+def run_schedule_poke(instance_id: str) -> None:
+    """From an entry of beat: «look at this one now»."""
+    schedules.run_schedule(instance_id)
 
 
 @shared_task(name="hibernation.drive_due")
@@ -39,6 +52,7 @@ def drive_due_tick() -> None:
 def collect_tick() -> None:
     _alone("collect", collect.tick)
     _alone("forget_hosts", hosts.forget_old)
+    _alone("sync_schedules", lambda: len(schedules.sync_schedules()))
 
 
 def _alone(name: str, work: Callable[[], int]) -> None:

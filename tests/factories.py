@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ from hibernation.domain.states import (
     OperationState,
     SnapshotState,
 )
-from hibernation.models import Instance, Machine, Operation, Pack, Snapshot
+from hibernation.models import Instance, Machine, Operation, Pack, Schedule, ScheduleRun, Snapshot
 from hibernation.services.clock import db_now
 from hibernation.services.keys import current_key
 
@@ -143,3 +143,35 @@ def make_hibernated(**more: Any) -> Instance:
         setattr(instance, name, value)
     instance.save()
     return instance
+
+
+def make_schedule(instance: Instance, **more: Any) -> Schedule:
+    """Wakes at 09:00 and sleeps at 18:00 UTC; the next occurrence is a wake in an hour, whatever the time is."""
+    now = db_now()
+    facts: dict[str, Any] = {
+        "instance": instance,
+        "wake_time": time(9),
+        "sleep_time": time(18),
+        "timezone": "UTC",
+        "settled_at": now,
+        "next_run_at": now + timedelta(hours=1),
+        "next_leg": "wake",
+        "next_due_at": now + timedelta(hours=1),
+        "changed_at": now,
+    }
+    return Schedule.objects.create(**facts | more)
+
+
+def make_run(instance: Instance, **more: Any) -> ScheduleRun:
+    now = db_now()
+    facts: dict[str, Any] = {
+        "instance": instance,
+        "leg": "wake",
+        "nominal": "2026-03-02T09:00",
+        "timezone": "UTC",
+        "due_at": now,
+        "state": "waiting",
+        "ask_at": now,
+        "created_at": now,
+    }
+    return ScheduleRun.objects.create(**facts | more)

@@ -11,6 +11,7 @@ from pathlib import Path
 from dumont.embedded.processes import log_tail, signals_as_exits
 from hibernation.domain.errors import DumontError
 
+from .day import DayClock, DayPlay
 from .errors import DemoFailed
 from .host import INSTANCE, Host, reserved
 from .markets import market_named
@@ -49,8 +50,14 @@ def _demo(options: Options, story: Story, report: Report) -> int:
     password = secrets.token_urlsafe(12) if options.serve else None
     try:
         market = market_named(options.provider, options.state)
-        with Host(options.state, market, options.idle_seconds, password) as host:
-            play = Play(options, host, story, report)
+        clock = DayClock() if options.schedule else None
+        env = {} if clock is None else clock.env
+        with Host(options.state, market, options.idle_seconds, password, env) as host:
+            play = (
+                Play(options, host, story, report)
+                if clock is None
+                else DayPlay(options, host, story, report, clock)
+            )
             _play(play, report, story, options.state)
             _tell_end(options, story, report, host.workspace(play.contract) if play.contract else None)
             if password and report.result in ("identical", "different"):

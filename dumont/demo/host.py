@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,14 +58,21 @@ def reserved(state: Path) -> Iterator[None]:
 class Host:
     """``with`` it: leaving ends the stack and every machine, whatever happened. Folders of machines stay."""
 
-    def __init__(self, state: Path, market: Market, idle_seconds: float, password: str | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        market: Market,
+        idle_seconds: float,
+        password: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.state = state
         self.market = market
         self._idle_seconds = idle_seconds
         self._password = password
         self._token_file = state / "token"
         self._provider = LocalProvider(state)
-        self.stack = Stack(state, env={**_HASTE, **market.env}, table=self._table)
+        self.stack = Stack(state, env={**_HASTE, **market.env, **(env or {})}, table=self._table)
 
     def __enter__(self) -> Host:
         return self

@@ -23,6 +23,9 @@ With --provider vast-fake it rents through Dumont's client of vast.ai, from a fa
 the EU is searched for, ordered, waited for and reached over SSH as on the real one, under the documented rate limits,
 ten times as fast; the time of each stage and the bill of each machine are told. No account is needed.
 
+With --schedule nobody asks for anything: the guide's schedule (wakes at 09:00, sleeps at 18:00, America/Sao_Paulo) does
+it. Schedules alone live on a clock that runs 1440 times as fast; machines, leases and bills are in real time.
+
 exit status: 0 every file came back identical; 1 a difference, or a step failed; 2 the command line; 130 Ctrl-C.
 """
 
@@ -37,6 +40,7 @@ class Options:
     report: Path
     serve: bool
     provider: str = MARKETS[0]
+    schedule: bool = False
 
 
 def parse(arguments: list[str]) -> Options:
@@ -46,7 +50,9 @@ def parse(arguments: list[str]) -> Options:
     state = (given.state or default_state()).resolve()
     workspace = given.workspace.resolve() if given.workspace else None
     report = (given.report or state / "report.json").absolute()
-    options = Options(state, workspace, given.idle_seconds, report, given.serve, given.provider)
+    options = Options(
+        state, workspace, given.idle_seconds, report, given.serve, given.provider, given.schedule
+    )
     try:
         check(options)
     except (Unusable, OSError) as error:
@@ -115,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="what happened, as JSON (default: STATE/report.json)"
+    )
+    parser.add_argument(
+        "--schedule",
+        action="store_true",
+        help="put it to sleep and wake it by the guide's schedule, on a clock that makes a day of a minute",
     )
     parser.add_argument(
         "--serve", action="store_true", help="then stay up until Ctrl-C, and print how to use it by hand"

@@ -152,7 +152,7 @@ class Play:
         patience = 120 + 2 * self._extent.patience
         self._report.before = self._placed.result("Filling the machine's workspace", patience, look)
         self._tell_workspace(self._report.before)
-        _until(lambda: readings.count >= _READINGS, look, "Three readings of the busy GPU", 60)
+        until(lambda: readings.count >= _READINGS, look, "Three readings of the busy GPU", 60)
 
     def _tell_workspace(self, inventory: Inventory) -> None:
         counts = inventory.counts()
@@ -176,7 +176,7 @@ class Play:
             if not started:
                 self._story.live(f"  {self._follower.status()['explanation']}")
 
-        _until(lambda: bool(started), look, "The idle machine's hibernation", 60 + self._options.idle_seconds)
+        until(lambda: bool(started), look, "The idle machine's hibernation", 60 + self._options.idle_seconds)
         return started[0]
 
     def _hibernate(self, number: int) -> None:
@@ -204,7 +204,8 @@ class Play:
                 f"{units.size(snapshot['bytes_logical'])}, {units.size(snapshot['bytes_stored_new'])} of them sent"
             )
 
-    def _wake(self) -> None:
+    def _wake(self, number: int | None = None) -> None:
+        """``number``: the operation, if it is not to be asked for."""
         before = self._contract
 
         def watch() -> None:
@@ -212,7 +213,8 @@ class Play:
             if self._contract == before:
                 self._meet_machine()
 
-        self._report.operations.append(self._follower.operation(self._ask_for_wake(), self._limit, watch))
+        number = self._ask_for_wake() if number is None else number
+        self._report.operations.append(self._follower.operation(number, self._limit, watch))
         watch()
         if self._contract == before:
             raise DemoFailed("The wake rented no other machine.", "provision")
@@ -251,7 +253,8 @@ class Play:
             )
 
 
-def _until(reached: Callable[[], bool], look: Callable[[], None], what: str, timeout: float) -> None:
+def until(reached: Callable[[], bool], look: Callable[[], None], what: str, timeout: float) -> None:
+    """``look`` every 0.3 s until ``reached``; ``DemoFailed`` if that takes longer than ``timeout`` s."""
     deadline = time.monotonic() + timeout
     while not reached():
         if time.monotonic() > deadline:

@@ -31,6 +31,7 @@ from hibernation.services.orders import (
     check_environment,
     check_ports,
 )
+from hibernation.services.schedules.plans import next_of, schedule_of, shown_next
 from hibernation.services.storage import Storage, storage_of
 
 
@@ -269,6 +270,7 @@ class StatusSerializer(serializers.Serializer[Instance]):
     machine = serializers.SerializerMethodField()
     snapshot_id = serializers.CharField(source="snapshot.name", default=None)
     storage = serializers.SerializerMethodField()
+    schedule = serializers.SerializerMethodField()
     explanation = serializers.SerializerMethodField()
 
     def get_auto_hibernation(self, instance: Instance) -> dict[str, Any]:
@@ -301,6 +303,10 @@ class StatusSerializer(serializers.Serializer[Instance]):
     def get_storage(self, instance: Instance) -> dict[str, int]:
         return dict(StorageSerializer(storage_of(instance)).data)
 
+    def get_schedule(self, instance: Instance) -> dict[str, Any] | None:
+        row = schedule_of(instance)
+        return None if row is None else {"enabled": row.enabled, "next": shown_next(row)}
+
     def get_explanation(self, instance: Instance) -> str:
         return explanation(instance)
 
@@ -323,7 +329,7 @@ def running_of(instance: Instance) -> Operation | None:
 def with_what_goes_on(instances: QuerySet[Instance]) -> QuerySet[Instance]:
     """Each with what its status is told from, in a few queries for all."""
     running = Operation.objects.filter(state=OperationState.RUNNING).prefetch_related("steps")
-    return instances.select_related("snapshot").prefetch_related(
+    return instances.select_related("snapshot", "schedule").prefetch_related(
         Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
         Prefetch("operations", running, "running_operations"),
     )
@@ -351,7 +357,15 @@ def freshness(instance: Instance) -> str:
 
 
 def explanation(instance: Instance) -> str:
-    """One sentence: why it is (not) about to be hibernated."""
+    """One sentence: why it is (not) about to be hibernated, and what its schedule does next."""
+    row = schedule_of(instance)
+    following = None if row is None else next_of(row)
+    if row is None or following is None:
+        return _why(instance)
+    return f"{_why(instance)}; {following.in_words(row.timezone)}"
+
+
+def _why(instance: Instance) -> str:
     if instance.last_error and instance.status in (
         "failed",
         "running",
@@ -360,6 +374,8 @@ def explanation(instance: Instance) -> str:
         "deleted",
     ):
         return instance.last_error
+    if _is_kept_awake(instance):
+        return f"idle since {instance.idle_since:%H:%M:%S} UTC; its schedule keeps it awake"
     if instance.status == "idle" and instance.hibernate_due_at is not None:
         left = max(0.0, (instance.hibernate_due_at - db_now()).total_seconds())
         return (
@@ -373,3 +389,8 @@ def explanation(instance: Instance) -> str:
         used = instance.gpu_utilization
         return "GPU use unknown: counted as active" if used is None else f"GPU use {used:.1f} %"
     return instance.status
+
+
+def _is_kept_awake(instance: Instance) -> bool:
+    due = instance.hibernate_due_at
+    return instance.status == "idle" and due is not None and due == instance.awake_until

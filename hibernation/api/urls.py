@@ -12,12 +12,14 @@ from hibernation.api import (
     me,
     offers,
     operations,
+    schedules,
     snapshots,
     store,
     views,
 )
 from hibernation.models.instance import INSTANCE_ID
 
+SCHEDULE = rf"^instances/(?P<instance_id>{INSTANCE_ID})/schedule"
 SNAPSHOTS = rf"^instances/(?P<instance_id>{INSTANCE_ID})/snapshots"
 SNAPSHOT = rf"{SNAPSHOTS}/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})"
 
@@ -40,6 +42,9 @@ urlpatterns = [
     re_path(rf"{SNAPSHOT}$", snapshots.SnapshotView.as_view()),
     re_path(rf"{SNAPSHOT}/files$", files.FilesView.as_view(), name="snapshot-files"),
     re_path(rf"{SNAPSHOT}/files/content$", files.ContentView.as_view(), name="snapshot-content"),
+    re_path(rf"{SCHEDULE}$", schedules.ScheduleView.as_view(), name="schedule"),
+    re_path(rf"{SCHEDULE}/preview$", schedules.PreviewView.as_view(), name="schedule-preview"),
+    path("schedules.ics", schedules.CalendarView.as_view(), name="schedules-calendar"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("", include(router.urls)),
 ]

@@ -143,7 +143,8 @@ class Memo:
 class OperationFacts:
     """``entered_at``: when the current step was entered. ``waits``: polls since then. ``failures``: errors since.
 
-    ``forced``: does not ask whether the GPU is idle. ``purpose`` counts for snapshots only.
+    ``forced``: does not ask whether the GPU is idle. ``scheduled``: asks for it, but not whether idleness alone may end
+    the machine. ``purpose`` counts for snapshots only.
     """
 
     id: int
@@ -155,6 +156,7 @@ class OperationFacts:
     waits: int = 0
     failures: int = 0
     forced: bool = False
+    scheduled: bool = False
     cancel_reason: str = ""
     point_of_no_return_at: datetime | None = None
     want: OfferFilter = OfferFilter()

@@ -56,7 +56,7 @@ def doubt(facts: Facts) -> tuple[str, str] | None:
         return "deadline", "it was not done before its deadline"
     if operation.forced:
         return None
-    if not facts.policy.enabled:
+    if not (facts.policy.enabled or operation.scheduled):
         return "switched_off", "automatic hibernation was switched off"
     since = facts.idle.idle_since
     if since is None or since > operation.started_at:
@@ -174,15 +174,17 @@ def _destroyed(facts: Facts) -> Finish:
     return _hibernated(facts, SetMachine(MachineState.DESTROYED))
 
 
-def _why(facts: Facts) -> str:
-    return "as ordered" if facts.operation.forced else f"GPU idle for {_minutes(facts.policy.pause_after)}"
-
-
 def _hibernated(facts: Facts, *changes: Change) -> Finish:
     name = facts.snapshot.name if facts.snapshot else ""
     emit = Emit(EventType.HIBERNATED, f"{_why(facts)}; the copy is proven and the rental has ended")
     done = (*changes, SetStatus(InstanceStatus.HIBERNATED), emit)
     return Finish(done, {"success": True, "snapshot_id": name, "instance_destroyed": True})
+
+
+def _why(facts: Facts) -> str:
+    if facts.operation.scheduled:
+        return "as scheduled"
+    return "as ordered" if facts.operation.forced else f"GPU idle for {_minutes(facts.policy.pause_after)}"
 
 
 def _minutes(duration: timedelta) -> str:

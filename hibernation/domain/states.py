@@ -173,6 +173,25 @@ class SnapshotState(StrEnum):
     DELETED = "deleted"
 
 
+class RunState(StrEnum):
+    """One occurrence of a schedule, acted on at most once.
+
+    waiting ⇄ started; waiting | started → done | skipped | gave_up. ``waiting``: for work to end, or for a machine.
+    ``started``: its operation is queued or running. ``missed``: found too late. ``skipped``: the rules said no, or
+    somebody took over.
+    """
+
+    WAITING = "waiting"
+    STARTED = "started"
+    DONE = "done"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    GAVE_UP = "gave_up"
+
+
+OPEN_RUN_STATES = frozenset({RunState.WAITING, RunState.STARTED})
+
+
 class EventType(StrEnum):
     """Things that happened, in the past tense. The guide's four are idle_detected, hibernated, woke, deleted."""
 
@@ -211,6 +230,12 @@ class EventType(StrEnum):
     OPERATION_QUEUED = "operation_queued"
     OPERATION_CANCELLED = "operation_cancelled"
     CONFIG_CHANGED = "config_changed"
+    SCHEDULE_CHANGED = "schedule_changed"
+    SCHEDULE_FIRED = "schedule_fired"
+    SCHEDULE_MISSED = "schedule_missed"
+    SCHEDULE_SKIPPED = "schedule_skipped"
+    SCHEDULE_WAITED = "schedule_waited"
+    SCHEDULE_GAVE_UP = "schedule_gave_up"
     ORPHAN_FOUND = "orphan_found"
     STILL_BILLING = "still_billing"
     MACHINE_STOPPED = "machine_stopped"

@@ -8,6 +8,7 @@ from hibernation.models.host import Host
 from hibernation.models.instance import Instance
 from hibernation.models.machine import Machine
 from hibernation.models.operation import Operation, OperationStep
+from hibernation.models.schedule import Schedule, ScheduleRun
 from hibernation.models.snapshot import Pack, Snapshot, WorkspaceKey
 from hibernation.models.usage import UsageInterval
 
@@ -23,6 +24,8 @@ __all__ = [
     "Pack",
     "ProviderAccount",
     "ReadingHour",
+    "Schedule",
+    "ScheduleRun",
     "Snapshot",
     "UsageInterval",
     "WorkspaceKey",

@@ -105,6 +105,9 @@ class Instance(models.Model):
     idle_since = models.DateTimeField(null=True, blank=True)
     hibernate_due_at = models.DateTimeField(null=True, blank=True)
     hold_until = models.DateTimeField(null=True, blank=True)
+    awake_until = models.DateTimeField(
+        null=True, blank=True, help_text="its schedule wants it awake until then, idle or not"
+    )
     delete_due_at = models.DateTimeField(null=True, blank=True)
     snapshot_due_at = models.DateTimeField(null=True, blank=True)
     snapshot = models.ForeignKey(

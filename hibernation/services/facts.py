@@ -89,6 +89,7 @@ def operation_facts(operation: Operation) -> OperationFacts:
         waits=operation.waits,
         failures=operation.failures,
         forced=operation.forced,
+        scheduled=operation.actor == SCHEDULE,
         cancel_reason=operation.cancel_reason,
         point_of_no_return_at=operation.point_of_no_return_at,
         want=wanted(operation.instance, operation.params, operation.snapshot),
@@ -98,6 +99,8 @@ def operation_facts(operation: Operation) -> OperationFacts:
     )
 
 
+SCHEDULE = "schedule"
+"""The actor of what a schedule ordered."""
 STILL_OFFERED = timedelta(seconds=90)
 """Searches are shared, older ones where none is allowed: so long an offer may be listed after it was rented."""
 

@@ -49,20 +49,27 @@ def running_operation(instance: Instance) -> Operation | None:
 def start(instance: Instance, operation: Operation, now: datetime) -> Operation:
     """Make ``operation`` (new or queued) the running one and send its chain after commit."""
     kind = OperationKind(operation.kind)
-    operation.state, operation.status_before = OperationState.RUNNING, instance.status
-    operation.started_at, operation.deadline_at = now, now + DEADLINES[kind]
+    make_running(operation, now)
+    operation.status_before = instance.status
     if kind is OperationKind.WAKE:
         operation.snapshot = instance.snapshot
         operation.machine = instance.machines.filter(state=MachineState.PARKED).first()
     else:
         operation.machine = instance.machines.filter(state__in=["launched", "active", "adopting"]).first()
-    first = first_step(kind, parked=operation.machine is not None)
-    operation.step, operation.entered_at, operation.next_attempt_at = first, now, now
+    operation.step = first_step(kind, parked=operation.machine is not None)
     operation.save()
-    enter_step(operation, first, now)
+    enter_step(operation, operation.step, now)
     _tell_started(instance, operation, kind, now)
-    enqueue_operation(operation.pk, kind, first)
+    enqueue_operation(operation.pk, kind, operation.step)
     return operation
+
+
+def make_running(operation: Operation, now: datetime) -> None:
+    """What is the same for every instance: state, times and first step."""
+    kind = OperationKind(operation.kind)
+    operation.state, operation.started_at = OperationState.RUNNING, now
+    operation.deadline_at = now + DEADLINES[kind]
+    operation.step, operation.entered_at, operation.next_attempt_at = CHAINS[kind][0], now, now
 
 
 def _tell_started(instance: Instance, operation: Operation, kind: OperationKind, now: datetime) -> None:

@@ -64,20 +64,29 @@ def set_status(instance: Instance, status: InstanceStatus, now: datetime) -> tup
         return ("", "")
     if not may_become(old, status):
         raise IllegalTransition(f"{instance.pk}: {old} → {status}")
-    instance.status = status
-    instance.status_changed_at = now
-    instance.hibernate_due_at = None
-    instance.delete_due_at = now + instance.delete_after if status is InstanceStatus.HIBERNATED else None
-    instance.snapshot_due_at = None
-    fields = ["status", "status_changed_at", "hibernate_due_at", "delete_due_at", "snapshot_due_at"]
-    if status not in (InstanceStatus.IDLE, InstanceStatus.HIBERNATING):
-        instance.idle_since = None
-        fields.append("idle_since")
+    fields = fields_of_status(status, now)
     if status is InstanceStatus.HIBERNATED:
-        instance.gpu_utilization = None
-        fields.append("gpu_utilization")
-    instance.save(update_fields=fields)
+        fields["delete_due_at"] = now + instance.delete_after
+    for name, value in fields.items():
+        setattr(instance, name, value)
+    instance.save(update_fields=list(fields))
     return (old.value, status.value)
+
+
+def fields_of_status(status: InstanceStatus, now: datetime) -> dict[str, Any]:
+    """What becomes of an instance's fields with that status, but for ``delete_due_at`` of a hibernated one."""
+    fields: dict[str, Any] = {
+        "status": status,
+        "status_changed_at": now,
+        "hibernate_due_at": None,
+        "delete_due_at": None,
+        "snapshot_due_at": None,
+    }
+    if status not in (InstanceStatus.IDLE, InstanceStatus.HIBERNATING):
+        fields["idle_since"] = None
+    if status is InstanceStatus.HIBERNATED:
+        fields["gpu_utilization"] = None
+    return fields
 
 
 def set_machine(

@@ -1,6 +1,7 @@
 """What must hold after every boundary (``ALWAYS``) and when the world has been quiet for a while (``IN_THE_END``).
 
-Each function is named for what it promises and returns what broke it, or ``None``. I16 (schedules) has no code yet.
+Each function is named for what it promises and returns what broke it, or ``None``. I16 (schedules) has a world of its
+own: ``schedules.py``.
 """
 
 from __future__ import annotations

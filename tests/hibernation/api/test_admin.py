@@ -17,7 +17,17 @@ from tests.hibernation.services.world import World
 pytestmark = pytest.mark.django_db
 INSTANCES = "/admin/hibernation/instance/"
 SNAPSHOTS = "/admin/hibernation/snapshot/"
-MODELS = ["instance", "machine", "host", "operation", "event", "snapshot", "usageinterval"]
+MODELS = [
+    "instance",
+    "machine",
+    "host",
+    "operation",
+    "event",
+    "schedule",
+    "schedulerun",
+    "snapshot",
+    "usageinterval",
+]
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ from tests.factories import (
     make_machine,
     make_operation,
     make_pack,
+    make_run,
+    make_schedule,
     make_snapshot,
 )
 
@@ -319,6 +321,72 @@ def test_an_account_level_is_known() -> None:
 def test_a_machine_phase_is_known() -> None:
     with refused("machine_phase_known"):
         make_machine(None, phase="asleep")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fields"),
+    [
+        ("schedule_has_a_leg", {"wake_time": None, "sleep_time": None}),
+        ("schedule_days_are_of_the_week", {"days": [7]}),
+        ("schedule_days_are_of_the_week", {"days": []}),
+        ("schedule_subdivision_has_a_country", {"holiday_subdivision": "SP"}),
+        ("schedule_when_busy_known", {"when_busy": "panic"}),
+        ("schedule_waits_forward", {"wait_at_most": -HOUR}),
+        ("schedule_waits_forward", {"give_up_after": -HOUR}),
+        ("schedule_waits_forward", {"lead": -HOUR}),
+        ("schedule_stays_awake_between_two_times", {"stay_awake": True, "sleep_time": None}),
+        ("schedule_next_is_whole", {"next_leg": ""}),
+        ("schedule_next_is_whole", {"next_due_at": None}),
+        ("schedule_next_is_whole", {"next_run_at": None}),
+        ("schedule_next_is_whole", {"enabled": False}),
+    ],
+)
+def test_a_schedule_that_cannot_be(constraint: str, fields: dict[str, Any]) -> None:
+    make_schedule(make_instance())
+    with refused(constraint):
+        make_schedule(make_instance(), **fields)
+
+
+def test_a_schedule_is_due_after_what_it_settled() -> None:
+    now = db_now()
+    with refused("schedule_next_is_whole"):
+        make_schedule(make_instance(), settled_at=now, next_run_at=now, next_due_at=now)
+    with refused("schedule_next_is_whole"):
+        make_schedule(make_instance(), next_run_at=now + 3 * HOUR, next_due_at=now + 2 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fields"),
+    [
+        ("run_leg_known", {"leg": "dance"}),
+        ("run_ends_once", {"state": "paused", "ask_at": None}),
+        ("run_ends_once", {"state": "done", "ask_at": None}),
+        ("run_waits_until_asked", {"ask_at": None}),
+        ("run_started_has_an_operation", {"state": "started", "ask_at": None}),
+    ],
+)
+def test_a_run_that_cannot_be(constraint: str, fields: dict[str, Any]) -> None:
+    make_run(make_instance())
+    with refused(constraint):
+        make_run(make_instance(), **fields)
+
+
+def test_an_open_run_has_not_ended() -> None:
+    with refused("run_ends_once"):
+        make_run(make_instance(), finished_at=db_now())
+
+
+def test_an_ended_run_is_not_asked() -> None:
+    with refused("run_waits_until_asked"):
+        make_run(make_instance(), state="done", finished_at=db_now())
+
+
+def test_an_occurrence_has_one_run() -> None:
+    instance = make_instance()
+    make_run(instance)
+    make_run(instance, leg="sleep")
+    with refused("one_run_per_occurrence"):
+        make_run(instance)
 
 
 def test_every_constraint_is_named_above() -> None:

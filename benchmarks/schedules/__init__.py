@@ -1,0 +1,1 @@
+"""What schedules cost: our tick and beat, with thousands of them."""

@@ -1,0 +1,170 @@
+"""Open runs are asked what they come to: an operation, a further wait, or an end. In batches, under their locks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+
+from hibernation.domain.errors import Conflict, DumontError
+from hibernation.domain.states import EventType, RunState
+from hibernation.domain.timetable import Answer, Leg, Row, retry_wake_after
+from hibernation.models import Event, Operation, ScheduleRun
+from hibernation.services.clock import db_now
+from hibernation.services.facts import SCHEDULE
+from hibernation.services.requests import request_hibernate, request_wake
+from hibernation.services.schedules.firing import BATCH
+from hibernation.services.schedules.judging import Question, answer, questions
+from hibernation.services.schedules.plainly import begin, sort, why
+from hibernation.services.schedules.starting_many import fresh_ids
+from hibernation.services.schedules.telling import told
+
+log = logging.getLogger(__name__)
+
+_PAUSE = timedelta(seconds=30)
+"""Between two looks at work that a sleep waits for, or at a wake that somebody else began."""
+_AFTER_A_BUG = timedelta(minutes=5)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What becomes of one run."""
+
+    question: Question
+    state: RunState
+    reason: str
+    event: EventType | None = None
+    ask_after: timedelta | None = None
+    operation_id: int | None = None
+    attempts: int = 0
+
+
+@transaction.atomic
+def ask_batch(now: datetime, instance_id: str | None = None) -> tuple[int, list[int]]:
+    """How many open runs were asked, and the operations whose first step the caller has to send."""
+    real_now = db_now()
+    open_runs = ScheduleRun.objects.select_for_update(no_key=True, of=("self", "instance"), skip_locked=True)
+    due = open_runs.select_related("instance").only("pk", "instance__id").filter(ask_at__lte=real_now)
+    if instance_id is not None:
+        due = due.filter(instance=instance_id)
+    ids = [run.pk for run in due.order_by("ask_at")[:BATCH]]
+    if not ids:
+        return 0, []
+    plain, other = sort([(question, answer(question, now)) for question in questions(ids, real_now)])
+    begun = [(question, row, pk) for (question, row), pk in zip(plain, fresh_ids(len(plain)), strict=True)]
+    begin(begun, real_now)
+    save([*map(_started, begun), *(_outcome(question, row, now) for question, row in other)], real_now)
+    return len(ids), [operation_id for _, _, operation_id in begun]
+
+
+def _started(begun: tuple[Question, Row, int]) -> Outcome:
+    question, row, operation_id = begun
+    attempts = question.attempts + 1
+    return Outcome(question, RunState.STARTED, row.reason, operation_id=operation_id, attempts=attempts)
+
+
+def _outcome(question: Question, row: Row, now: datetime) -> Outcome:
+    """``except Exception``: one row that cannot be dealt with must neither stop the others nor come back at once."""
+    if row.answer is not Answer.ACT:
+        return _without_operation(question, row)
+    try:
+        with transaction.atomic():
+            operation = _request(question)
+    except Conflict as error:
+        return _refused(question, error, now)
+    except Exception as error:
+        log.exception("run %s of %s could not start", question.run_id, question.instance_id)
+        reason = f"it could not be started: {error}"
+        return Outcome(question, RunState.WAITING, reason, EventType.SCHEDULE_WAITED, _AFTER_A_BUG)
+    return Outcome(
+        question,
+        RunState.STARTED,
+        row.reason,
+        EventType.SCHEDULE_FIRED,
+        operation_id=operation.pk,
+        attempts=question.attempts + 1,
+    )
+
+
+def _request(question: Question) -> Operation:
+    if question.leg is Leg.WAKE:
+        return request_wake(question.instance_id, actor=SCHEDULE, reason=why(question))
+    return request_hibernate(
+        question.instance_id, actor=SCHEDULE, reason=why(question), forced=question.forced
+    )
+
+
+def _refused(question: Question, error: DumontError, now: datetime) -> Outcome:
+    """An empty account may be filled, a machine that stands still come back: asked again while the terms allow it."""
+    terms = question.standing.terms
+    bound = None if terms is None else terms.give_up_after if question.leg is Leg.WAKE else terms.wait_at_most
+    if bound is None or now - question.due_at >= bound:
+        return Outcome(question, RunState.GAVE_UP, error.message, EventType.SCHEDULE_GAVE_UP)
+    attempts = question.attempts + 1
+    event = EventType.SCHEDULE_WAITED if question.reason != error.message else None
+    return Outcome(
+        question, RunState.WAITING, error.message, event, retry_wake_after(attempts), attempts=attempts
+    )
+
+
+def _without_operation(question: Question, row: Row) -> Outcome:
+    if row.answer is Answer.WAIT:
+        event = EventType.SCHEDULE_WAITED if question.reason != row.reason else None
+        return Outcome(question, RunState.WAITING, row.reason, event, _PAUSE, attempts=question.attempts)
+    if row.answer is Answer.DONE:
+        done = EventType.SCHEDULE_FIRED if question.fresh else None
+        return Outcome(question, RunState.DONE, row.reason, done, attempts=question.attempts)
+    gave_up = question.attempts > 0 and not question.overruled
+    state = RunState.GAVE_UP if gave_up else RunState.SKIPPED
+    event = EventType.SCHEDULE_GAVE_UP if gave_up else EventType.SCHEDULE_SKIPPED
+    reason = f"{row.reason}; at last: {question.reason}" if gave_up and question.reason else row.reason
+    return Outcome(question, state, reason, event, attempts=question.attempts)
+
+
+_SAVE = """
+UPDATE hibernation_schedulerun AS old
+SET state = new.state, reason = new.reason, attempts = new.attempts,
+    operation_id = COALESCE(new.operation_id, old.operation_id),
+    ask_at = %(now)s + new.ask_after,
+    finished_at = CASE WHEN new.state NOT IN ('waiting', 'started') THEN %(now)s END
+FROM unnest(%(ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(attempts)s::int[],
+    %(operations)s::bigint[], %(after)s::interval[])
+    AS new(id, state, reason, attempts, operation_id, ask_after)
+WHERE old.id = new.id
+"""
+
+
+def save(outcomes: Sequence[Outcome], real_now: datetime) -> None:
+    """The runs and their events."""
+    if not outcomes:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _SAVE,
+            {
+                "now": real_now,
+                "ids": [one.question.run_id for one in outcomes],
+                "states": [one.state.value for one in outcomes],
+                "reasons": [one.reason for one in outcomes],
+                "attempts": [one.attempts for one in outcomes],
+                "operations": [one.operation_id for one in outcomes],
+                "after": [one.ask_after for one in outcomes],
+            },
+        )
+    Event.objects.bulk_create(
+        told(
+            one.event,
+            one.question.instance_id,
+            one.question.leg,
+            one.question.nominal,
+            one.question.timezone,
+            one.reason,
+            real_now,
+            one.operation_id,
+        )
+        for one in outcomes
+        if one.event is not None
+    )

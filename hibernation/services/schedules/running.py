@@ -1,0 +1,71 @@
+"""The tick and the poke: both do what is due by now, and neither does it twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from django.db import connection
+
+from hibernation.services.schedules import asking, ending, firing
+from hibernation.services.schedules.clock import schedule_now
+from hibernation.services.schedules.plainly import send_first_steps
+
+
+def run_due_schedules(now: datetime | None = None) -> int:
+    """Act on every occurrence that is due, and look at those that wait; how many. Safe at any time, in any number.
+
+    Steps are sent when all rows are written: nobody's operation waits for somebody else's message.
+    """
+    return _run(now or schedule_now(), None)
+
+
+def run_schedule(instance_id: str, now: datetime | None = None) -> int:
+    """The same for one instance. Poked early, late, twice or without reason, it finds nothing to do."""
+    return _run(now or schedule_now(), instance_id)
+
+
+def _run(now: datetime, instance_id: str | None) -> int:
+    begun: list[int] = []
+    done = 0 if instance_id is not None else _batches(lambda: (ending.end_batch(), []), begun)
+    done += _fire_all(now, begun) if instance_id is None else _fire(now, begun, instance_id)
+    done += _batches(lambda: asking.ask_batch(now, instance_id), begun)
+    send_first_steps(begun)
+    return done
+
+
+def _fire_all(now: datetime, begun: list[int]) -> int:
+    """A full batch is followed by several side by side: what one computes while the database writes another."""
+    taken, operations = firing.fire_batch(now)
+    begun += operations
+    if taken < firing.BATCH:
+        return taken
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        more = [pool.submit(_fire_in_thread, now, begun) for _ in range(_SIDE_BY_SIDE)]
+    return taken + sum(one.result() for one in more)
+
+
+_SIDE_BY_SIDE = 3
+
+
+def _fire_in_thread(now: datetime, begun: list[int]) -> int:
+    try:
+        return _fire(now, begun)
+    finally:
+        connection.close()
+
+
+def _fire(now: datetime, begun: list[int], instance_id: str | None = None) -> int:
+    return _batches(lambda: firing.fire_batch(now, instance_id), begun)
+
+
+def _batches(batch: Callable[[], tuple[int, list[int]]], begun: list[int]) -> int:
+    """Until one is not full; what began is added to ``begun``."""
+    total = 0
+    while True:
+        taken, operations = batch()
+        total += taken
+        begun += operations
+        if taken < firing.BATCH:
+            return total
