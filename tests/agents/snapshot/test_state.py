@@ -61,7 +61,8 @@ def test_a_given_frame_is_kept_if_every_file_came_out_as_listed(tmp_path: Path) 
     save_restored(tmp_path / "whole", listed, looks, BOOK, KEYS, frame)
     save_restored(tmp_path / "part", listed, looks[1:], BOOK, KEYS, frame)
     whole, part = (load_state(tmp_path / name, KEYS) for name in ("whole", "part"))
-    assert whole is not None and part is not None
+    assert whole is not None
+    assert part is not None
     assert (whole.manifest.created_at, part.manifest.created_at) == ("as it was stored", "now")
     assert part.manifest.files == listed.files[1:]
 
