@@ -36,6 +36,11 @@ def lock_instance(instance_id: str) -> Instance:
         raise NotFound(f"There is no instance {instance_id!r}.") from None
 
 
+def turns_back(running: Operation) -> bool:
+    """Whether it was told to stop, or lets the workspace go again."""
+    return bool(running.cancel_reason) or running.step == "release"
+
+
 @transaction.atomic
 def request_hibernate(
     instance_id: str, *, actor: str, reason: str, forced: bool = True, idempotency_key: str | None = None
@@ -166,17 +171,13 @@ def _refuse_standing_still(instance: Instance) -> None:
 
 def _join_snapshot(instance: Instance, running: Operation, asked: Operation, now: datetime) -> Operation:
     """One that is turning back is waited for, unless something else waits for it already."""
-    if not _turns_back(running):
+    if not turns_back(running):
         running.forced, running.params = True, asked.params
         running.save(update_fields=["forced", "params"])
         return running
     if _hibernation_waits(instance):
         raise Conflict(f"{instance.pk}: a hibernation waits, and it saves the workspace.")
     return _queue(instance, asked, now)
-
-
-def _turns_back(running: Operation) -> bool:
-    return bool(running.cancel_reason) or running.step == "release"
 
 
 def _forget_failure(instance: Instance, operation: Operation, now: datetime) -> None:
@@ -195,7 +196,7 @@ def repeated_order(instance: Instance, kind: OperationKind, key: str | None) -> 
 
 def _join_hibernation(instance: Instance, running: Operation, asked: Operation, now: datetime) -> Operation:
     """A person's order makes a hibernation in flight unconditional, unless it is already turning back."""
-    if _turns_back(running):
+    if turns_back(running):
         return _queue(instance, asked, now)
     _drop_queued(instance, now)
     if asked.forced and not running.forced:

@@ -1,0 +1,94 @@
+"""The console's machines, what each cost, and what is remembered of hosts."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from urllib.parse import quote
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from hibernation.admin.shared import ReadOnlyAdmin
+from hibernation.admin.words import NOTHING, badge, hourly, usd_an_hour
+from hibernation.models import Host, Machine, UsageInterval
+
+_PAGES = {
+    "runpod": "https://console.runpod.io/pods?id={}",
+    # Its console knows no address of a single rental.
+    "vast": "https://cloud.vast.ai/instances/",
+}
+
+
+def provider_page(machine: Machine) -> str:
+    """The address where its provider shows it; empty where there is none."""
+    if machine.contract_id is None or machine.provider not in _PAGES:
+        return ""
+    return _PAGES[machine.provider].format(quote(machine.contract_id, safe=""))
+
+
+@admin.register(Machine)
+class MachineAdmin(ReadOnlyAdmin):
+    list_display = (
+        "label",
+        "contract",
+        "of",
+        "standing",
+        "phase",
+        "gpu_type",
+        "region",
+        "bills",
+        "agreed",
+        "launched_at",
+        "ends_at",
+    )
+    list_filter = ("state", "phase", "provider")
+    search_fields = ("label", "contract_id", "instance__id")
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+    readonly_fields = ("contract", "bills")
+
+    @admin.display(description="rental", ordering="contract_id")
+    def contract(self, row: Machine) -> str:
+        address = provider_page(row)
+        if not address:
+            return row.contract_id or NOTHING
+        shown = f"{row.provider} {row.contract_id}"
+        return format_html('<a href="{}" rel="noreferrer" target="_blank">{}</a>', address, shown)
+
+    @admin.display(description="instance", ordering="instance")
+    def of(self, row: Machine) -> str:
+        return row.instance_id or NOTHING
+
+    @admin.display(description="state", ordering="state")
+    def standing(self, row: Machine) -> str:
+        return badge(row.state)
+
+    @admin.display(description="bills now")
+    def bills(self, row: Machine) -> str:
+        price = hourly(row)
+        return usd_an_hour(price) if price > Decimal(0) else "nothing"
+
+    @admin.display(description="agreed", ordering="price_per_hour")
+    def agreed(self, row: Machine) -> str:
+        return usd_an_hour(row.price_per_hour)
+
+
+@admin.register(UsageInterval)
+class UsageIntervalAdmin(ReadOnlyAdmin):
+    list_display = ("machine", "instance", "price_per_hour", "started_at", "ended_at")
+    list_select_related = ("machine", "instance")
+    ordering = ("-id",)
+
+
+@admin.register(Host)
+class HostAdmin(ReadOnlyAdmin):
+    """What is remembered of hosts. Deleting one forgets it: it is an offer like any other again."""
+
+    list_display = ("host", "provider", "operator", "verdict", "avoid_until", "failures", "download_mbps")
+    list_filter = ("provider", "verdict")
+    search_fields = ("host", "operator", "reason")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("hibernation.delete_host")
