@@ -39,7 +39,8 @@ class OperationAdmin(OrderingAdmin):
     readonly_fields = ("doing",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Operation]:
-        return super().get_queryset(request).annotate(seen_at=Now())
+        rows: QuerySet[Operation] = super().get_queryset(request)
+        return rows.annotate(seen_at=Now())
 
     @admin.display(description="state", ordering="state")
     def standing(self, row: Operation) -> str:

@@ -83,7 +83,7 @@ class ActingAdmin(OrderingAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        offered = self.get_actions(request).values()
+        offered = [action for action in self.get_actions(request).values() if action is not None]
         more = {"buttons": [(name, words) for _, name, words in offered]}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
 

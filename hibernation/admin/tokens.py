@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -44,8 +44,7 @@ class TokenForm(forms.Form):
 
     @property
     def owner(self) -> AbstractBaseUser:
-        owner: AbstractBaseUser = self.cleaned_data.get("user") or self._own
-        return owner
+        return cast(AbstractBaseUser, self.cleaned_data.get("user") or self._own)
 
 
 @admin.register(ApiToken)
@@ -59,7 +58,8 @@ class ApiTokenAdmin(ActingAdmin):
     actions = ("revoke",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
-        return super().get_queryset(request).annotate(seen_at=Now())
+        rows: QuerySet[ApiToken] = super().get_queryset(request)
+        return rows.annotate(seen_at=Now())
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("hibernation.add_apitoken")

@@ -74,7 +74,7 @@ def heard(instance: Instance, now: datetime) -> SafeString:
     """When its agent was heard last, and whether that is as it should be."""
     last = instance.last_heartbeat_at
     if last is None:
-        return format_html('<span class="stale">never heard</span>')
+        return format_html('<span class="{}">never heard</span>', "stale")
     late = idle.longest_gap(instance.idle_state)
     colour = "fresh" if now - last <= late else "stale"
     return format_html('<span class="{}">heard {} ago</span>', colour, span(now - last))
