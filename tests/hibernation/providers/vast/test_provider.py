@@ -20,7 +20,7 @@ from hibernation.domain.errors import (
     RateLimited,
 )
 from hibernation.domain.offers import OfferFilter
-from hibernation.providers import registry, vast
+from hibernation.providers import accounts, registry, vast
 from hibernation.providers.base import LaunchSpec, Provider
 from hibernation.providers.registry import get_provider
 from hibernation.providers.shelf import Shelf
@@ -276,9 +276,8 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     )  # fmt: skip
     monkeypatch.setattr(registry, "settings", settings)
     monkeypatch.setattr(vast, "settings", settings)
-    vast.from_settings.cache_clear()
+    monkeypatch.setattr(accounts, "_stored_key", lambda provider: "")
     yield settings
-    vast.from_settings.cache_clear()
 
 
 def test_the_registry_makes_one_from_the_settings(configured: SimpleNamespace) -> None:
