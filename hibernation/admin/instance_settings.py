@@ -48,6 +48,16 @@ _GROUPS = {
         "post_wake_hook",
     ),
 }
+_WORDS = {
+    "cuda": "CUDA",
+    "env": "environment",
+    "gb": "GB",
+    "gpu": "GPU",
+    "gpus": "GPUs",
+    "mbit": "Mbit/s",
+    "mbps": "Mbit/s",
+    "onstart": "at every start",
+}
 _LONG = ("post_wake_hook",)
 
 
@@ -108,7 +118,7 @@ def _field(name: str, rule: Any, shown: Any) -> forms.Field:
     common: dict[str, Any] = {
         "required": False,
         "label": _label(name),
-        "help_text": rule.help_text or "",
+        "help_text": _help(rule),
         "show_hidden_initial": True,
         "initial": shown,
     }
@@ -133,9 +143,17 @@ def _field(name: str, rule: Any, shown: Any) -> forms.Field:
 
 
 def _label(name: str) -> str:
-    return (
-        name.replace("_", " ").replace("gpu", "GPU").capitalize().replace("gpu", "GPU").replace("Gpu", "GPU")
-    )
+    label = " ".join(_WORDS.get(word, word) for word in name.split("_"))
+    return label[0].upper() + label[1:]
+
+
+def _help(rule: Any) -> str:
+    """The API's, else the model's."""
+    names = {field.name for field in Instance._meta.get_fields()}
+    told = rule.help_text or ""
+    if not told and rule.source in names:
+        told = getattr(Instance._meta.get_field(rule.source), "help_text", "")
+    return str(told).replace("null:", "empty:")
 
 
 def _variable(line: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from hibernation.admin.machines import provider_page
 from hibernation.admin.operations import may_be_cancelled, steps_of
 from hibernation.admin.schedules import lines_of
 from hibernation.admin.words import (
-    NOTHING,
+    NONE,
     badge,
     bar,
     countdown,
@@ -48,13 +48,9 @@ class InstanceAdmin(InstanceOrders):
         "workspace",
         "standing",
         "agent",
-        "gpu",
-        "hibernates",
         "doing",
-        "costs",
         "hardware",
         "storage",
-        "last_error",
     )
     list_filter = ("status", "provider")
     search_fields = ("id", "name")
@@ -149,38 +145,34 @@ class InstanceAdmin(InstanceOrders):
     def standing(self, row: Instance) -> str:
         return badge(row.status)
 
-    @admin.display(description="agent")
-    def agent(self, row: Any) -> str:
-        return heard(row, row.seen_at) if current_machine(row) else NOTHING
-
     @admin.display(description="last reading")
-    def gpu(self, row: Instance) -> str:
-        return reading(row) if current_machine(row) else NOTHING
+    def agent(self, row: Any) -> str:
+        if current_machine(row) is None:
+            return NONE
+        return format_html("{}<small>{}</small>", reading(row), heard(row, row.seen_at))
 
-    @admin.display(description="hibernates", ordering="hibernate_due_at")
-    def hibernates(self, row: Any) -> str:
-        return countdown(row, row.seen_at)
-
-    @admin.display(description="goes on")
+    @admin.display(description="what goes on", ordering="hibernate_due_at")
     def doing(self, row: Any) -> str:
+        """The operation, else when it is hibernated, else what is wrong."""
         operation = running_of(row)
-        if operation is None:
-            return NOTHING
-        return format_html("{} {}", goes_on(operation, row.seen_at), bar(operation.progress))
+        if operation is not None:
+            return format_html("{} {}", goes_on(operation, row.seen_at), bar(operation.progress))
+        if row.hibernate_due_at is not None:
+            return f"hibernates {countdown(row, row.seen_at)}"
+        return row.last_error or NONE
 
-    @admin.display(description="$/h now")
-    def costs(self, row: Instance) -> str:
-        return usd_an_hour(_cost(row) or None)
-
-    @admin.display(description="GPU", ordering="gpu_type")
+    @admin.display(description="machine", ordering="gpu_type")
     def hardware(self, row: Instance) -> str:
-        machine = current_machine(row)
-        shown = machine or row
-        return " ".join(filter(None, (shown.gpu_type, shown.region))) or NOTHING
+        shown = current_machine(row) or row
+        named, cost = " ".join(filter(None, (shown.gpu_type, shown.region))), _cost(row)
+        if not named and not cost:
+            return NONE
+        return format_html("{}<small>{}</small>", named, usd_an_hour(cost) if cost else "")
 
     @admin.display(description="stored", ordering="stored_bytes")
     def storage(self, row: Any) -> str:
-        return f"{size(row.stored_bytes)}, {row.good_snapshots} snapshots"
+        count = row.good_snapshots
+        return f"{size(row.stored_bytes)}, {count} snapshot{'' if count == 1 else 's'}"
 
     def change_view(
         self,

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from hibernation.admin.shared import ReadOnlyAdmin
-from hibernation.admin.words import NOTHING, badge, hourly, usd_an_hour
+from hibernation.admin.words import NONE, at, badge, hourly, usd_an_hour
 from hibernation.models import Host, Machine, UsageInterval
 
 _PAGES = {
@@ -30,19 +30,7 @@ def provider_page(machine: Machine) -> str:
 
 @admin.register(Machine)
 class MachineAdmin(ReadOnlyAdmin):
-    list_display = (
-        "label",
-        "contract",
-        "of",
-        "standing",
-        "phase",
-        "gpu_type",
-        "region",
-        "bills",
-        "agreed",
-        "launched_at",
-        "ends_at",
-    )
+    list_display = ("label", "contract", "of", "standing", "hardware", "bills", "launched", "ends")
     list_filter = ("state", "phase", "provider")
     search_fields = ("label", "contract_id", "instance__id")
     list_select_related = ("instance",)
@@ -53,26 +41,38 @@ class MachineAdmin(ReadOnlyAdmin):
     def contract(self, row: Machine) -> str:
         address = provider_page(row)
         if not address:
-            return row.contract_id or NOTHING
+            return row.contract_id or NONE
         shown = f"{row.provider} {row.contract_id}"
         return format_html('<a href="{}" rel="noreferrer" target="_blank">{}</a>', address, shown)
 
     @admin.display(description="instance", ordering="instance")
     def of(self, row: Machine) -> str:
-        return row.instance_id or NOTHING
+        return row.instance_id or NONE
 
     @admin.display(description="state", ordering="state")
     def standing(self, row: Machine) -> str:
-        return badge(row.state)
+        return format_html("{}<small>{}</small>", badge(row.state), row.phase)
 
-    @admin.display(description="bills now")
+    @admin.display(description="GPU", ordering="gpu_type")
+    def hardware(self, row: Machine) -> str:
+        return " ".join(filter(None, (row.gpu_type, row.region))) or NONE
+
+    @admin.display(description="bills now", ordering="price_per_hour")
     def bills(self, row: Machine) -> str:
-        price = hourly(row)
-        return usd_an_hour(price) if price > Decimal(0) else "nothing"
+        """And what was agreed, where that is another price."""
+        price, agreed = hourly(row), row.price_per_hour
+        told = usd_an_hour(price) if price > Decimal(0) else "nothing"
+        return (
+            format_html("{}<small>agreed {}</small>", told, usd_an_hour(agreed)) if price != agreed else told
+        )
 
-    @admin.display(description="agreed", ordering="price_per_hour")
-    def agreed(self, row: Machine) -> str:
-        return usd_an_hour(row.price_per_hour)
+    @admin.display(description="launched", ordering="launched_at")
+    def launched(self, row: Machine) -> str:
+        return at(row.launched_at) if row.launched_at else NONE
+
+    @admin.display(description="ends", ordering="ends_at")
+    def ends(self, row: Machine) -> str:
+        return at(row.ends_at) if row.ends_at else NONE
 
 
 @admin.register(UsageInterval)

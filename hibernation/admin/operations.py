@@ -11,9 +11,10 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 
 from hibernation.admin.shared import OrderingAdmin
-from hibernation.admin.words import NOTHING, badge, bar, goes_on, span, transfer
+from hibernation.admin.words import NONE, at, badge, bar, goes_on, span, transfer
 from hibernation.models import Operation, OperationStep
 from hibernation.services.clock import db_now
 
@@ -29,34 +30,32 @@ def may_be_cancelled(operation: Operation) -> bool:
 
 @admin.register(Operation)
 class OperationAdmin(OrderingAdmin):
-    list_display = ("id", "instance", "kind", "standing", "doing", "progressed", "began", "took", "error")
+    list_display = ("id", "instance", "what", "doing", "began", "took")
     list_filter = ("kind", "state")
     search_fields = ("=instance__id",)
     search_help_text = "an instance's id"
     list_select_related = ("instance",)
     ordering = ("-id",)
     exclude = ("lease_token", "lease_until", "memo", "idempotency_key")
-    readonly_fields = ("doing",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Operation]:
         rows: QuerySet[Operation] = super().get_queryset(request)
         return rows.annotate(seen_at=Now())
 
-    @admin.display(description="state", ordering="state")
-    def standing(self, row: Operation) -> str:
-        return badge(row.state, "busy" if row.state == "running" else "")
+    @admin.display(description="operation", ordering="state")
+    def what(self, row: Operation) -> str:
+        return format_html("{} {}", row.kind, _badge(row))
 
-    @admin.display(description="goes on")
+    @admin.display(description="what goes on")
     def doing(self, row: Any) -> str:
-        return goes_on(row, row.seen_at) if in_flight(row) else NOTHING
-
-    @admin.display(description="progress")
-    def progressed(self, row: Operation) -> str:
-        return bar(row.progress) if in_flight(row) else ""
+        """What it does and how far it is, or why it ended badly."""
+        if not in_flight(row):
+            return row.error or NONE
+        return format_html("{} {}", goes_on(row, row.seen_at), bar(row.progress))
 
     @admin.display(description="began", ordering="created_at")
-    def began(self, row: Operation) -> datetime:
-        return row.started_at or row.created_at
+    def began(self, row: Operation) -> str:
+        return at(row.started_at or row.created_at)
 
     @admin.display(description="took")
     def took(self, row: Any) -> str:
@@ -80,7 +79,7 @@ class OperationAdmin(OrderingAdmin):
         return {
             "title": f"{operation.kind} of {operation.instance_id}",
             "operation": operation,
-            "badge": self.standing(operation),
+            "badge": _badge(operation),
             "doing": goes_on(operation, now),
             "bar": bar(operation.progress),
             "moved": transfer(operation.progress),
@@ -88,6 +87,10 @@ class OperationAdmin(OrderingAdmin):
             "cancel": cancel,
             "refresh": 3 if in_flight(operation) else 0,
         }
+
+
+def _badge(operation: Operation) -> str:
+    return badge(operation.state, "busy" if operation.state == "running" else "")
 
 
 def steps_of(operation: Operation, now: datetime) -> list[dict[str, Any]]:

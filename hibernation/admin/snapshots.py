@@ -5,9 +5,11 @@ from __future__ import annotations
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html
 
 from hibernation.admin.shared import ActingAdmin
-from hibernation.admin.words import NOTHING, badge, size
+from hibernation.admin.words import NOTHING, at, badge, size
 from hibernation.domain.states import SnapshotState
 from hibernation.models import Snapshot
 from hibernation.services.asked_proofs import ask_proof
@@ -17,17 +19,7 @@ from hibernation.services.retention import choice_for, delete_snapshot, keep_sna
 
 @admin.register(Snapshot)
 class SnapshotAdmin(ActingAdmin):
-    list_display = (
-        "name",
-        "instance",
-        "standing",
-        "kept",
-        "files",
-        "logical",
-        "stored_new",
-        "created_at",
-        "proven",
-    )
+    list_display = ("name", "instance", "standing", "sizes", "made", "proven")
     list_filter = ("state", "kept")
     search_fields = ("name", "instance__id")
     list_select_related = ("instance",)
@@ -38,13 +30,24 @@ class SnapshotAdmin(ActingAdmin):
 
     @admin.display(description="state", ordering="state")
     def standing(self, row: Snapshot) -> str:
-        return badge("damaged" if row.damaged_at and row.state == SnapshotState.VERIFIED else row.state)
+        damaged = row.damaged_at is not None and row.state == SnapshotState.VERIFIED
+        shown = badge("damaged" if damaged else row.state)
+        return format_html("{}<small>{}</small>", shown, "kept on request" if row.kept else "")
 
     @admin.display(description="size", ordering="bytes_logical")
+    def sizes(self, row: Snapshot) -> str:
+        new = size(row.bytes_stored_new)
+        return format_html("{}<small>{} newly stored</small>", size(row.bytes_logical), new)
+
+    @admin.display(description="made", ordering="created_at")
+    def made(self, row: Snapshot) -> str:
+        return at(row.created_at)
+
+    @admin.display(description="size")
     def logical(self, row: Snapshot) -> str:
         return size(row.bytes_logical)
 
-    @admin.display(description="newly stored", ordering="bytes_stored_new")
+    @admin.display(description="newly stored")
     def stored_new(self, row: Snapshot) -> str:
         return size(row.bytes_stored_new)
 
@@ -52,9 +55,9 @@ class SnapshotAdmin(ActingAdmin):
     def proven(self, row: Snapshot) -> str:
         if row.proof_asked_at is not None:
             return "is being proven again"
-        again = str(row.report.get("verification", {}).get("at", ""))[:16].replace("T", " ")
-        first = f"{row.verified_at:%Y-%m-%d %H:%M}" if row.verified_at else ""
-        return max(again, first) or NOTHING
+        again = parse_datetime(str(row.report.get("verification", {}).get("at", "")))
+        known = [moment for moment in (again, row.verified_at) if moment is not None]
+        return at(max(known)) if row.verified_at and known else NOTHING
 
     @admin.display(description="by the rules")
     def retention(self, row: Snapshot) -> str:

@@ -8,13 +8,16 @@ from typing import Any
 
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.timezone import localtime
 
 from hibernation.domain import idle
 from hibernation.models import Instance, Machine, Operation
 from hibernation.services.sightings import SPENDS
 
 NOTHING = "–"
+NONE = mark_safe('<span class="none">–</span>')
+"""The same in a list; on a phone it takes no room."""
 _COLOURS = {
     "running": "good",
     "succeeded": "good",
@@ -64,6 +67,11 @@ def span(length: timedelta) -> str:
     if hours < 2:
         return f"{minutes} min"
     return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
+
+
+def at(moment: datetime | None) -> str:
+    """In the installation's time zone, to the minute."""
+    return NOTHING if moment is None else f"{localtime(moment):%Y-%m-%d %H:%M}"
 
 
 def ago(moment: datetime | None, now: datetime) -> str:

@@ -85,10 +85,9 @@ def fleet(db: None) -> None:
         going, machine=there, step="freeze", reason="idle for 3 minutes", waiting_for="the workspace is being saved",
         progress={"bytes_done": 11 << 30, "bytes_total": 18 << 30, "rate_bps": 92e6, "eta_seconds": 81.0},
     )  # fmt: skip
-    operation.steps.create(
-        step="quiesce", entered_at=now - timedelta(seconds=140), finished_at=now - timedelta(seconds=130)
-    )
-    operation.steps.create(step="freeze", entered_at=now - timedelta(seconds=130), waits=26)
+    begun = now - timedelta(seconds=130)
+    operation.steps.create(step="quiesce", entered_at=begun - timedelta(seconds=9), finished_at=begun)
+    operation.steps.create(step="freeze", entered_at=begun, waits=26)
     asleep = make_hibernated()
     Instance.objects.filter(pk=asleep.pk).update(name="whisper")
     failed = make_instance(

@@ -32,7 +32,15 @@ def awake(**more: object) -> Instance:
 def test_a_list_tells_how_each_stands(root: Client) -> None:
     awake(**idle_for(1), name="training")
     told = text_of(root.get(listed("instance")))
-    for words in ("training", "idle", "heard 0 s ago", "GPU 0 %", "in 119 s", "$0.300/h", "RTX 4090 PT"):
+    for words in (
+        "training",
+        "idle",
+        "heard 0 s ago",
+        "GPU 0 %",
+        "hibernates in 119 s",
+        "$0.300/h",
+        "RTX 4090 PT",
+    ):
         assert words in told
 
 

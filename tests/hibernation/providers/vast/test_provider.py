@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
@@ -269,7 +268,7 @@ def test_credit_that_is_not_told_is_not_nothing(stub: Stub, provider: Provider) 
 
 
 @pytest.fixture
-def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def configured(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     settings = SimpleNamespace(
         DUMONT_PROVIDERS=["vast"], DUMONT_VAST_API_KEY="abc\n", DUMONT_VAST_URL="http://127.0.0.1:9",
         DUMONT_VAST_TIME_SCALE=1.0, DUMONT_BROKER_URL="redis://127.0.0.1:9/0",
@@ -277,7 +276,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.setattr(registry, "settings", settings)
     monkeypatch.setattr(vast, "settings", settings)
     monkeypatch.setattr(accounts, "_stored_key", lambda provider: "")
-    yield settings
+    return settings
 
 
 def test_the_registry_makes_one_from_the_settings(configured: SimpleNamespace) -> None:
