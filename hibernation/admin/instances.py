@@ -171,8 +171,10 @@ class InstanceAdmin(InstanceOrders):
 
     @admin.display(description="stored", ordering="stored_bytes")
     def storage(self, row: Any) -> str:
-        count = row.good_snapshots
-        return f"{size(row.stored_bytes)}, {count} snapshot{'' if count == 1 else 's'}"
+        if not row.stored_bytes and not row.good_snapshots:
+            return NONE
+        count = f"{row.good_snapshots} snapshot{'' if row.good_snapshots == 1 else 's'}"
+        return format_html("{}<small>{}</small>", size(row.stored_bytes), count)
 
     def change_view(
         self,

@@ -37,7 +37,7 @@ class SnapshotAdmin(ActingAdmin):
     @admin.display(description="size", ordering="bytes_logical")
     def sizes(self, row: Snapshot) -> str:
         new = size(row.bytes_stored_new)
-        return format_html("{}<small>{} newly stored</small>", size(row.bytes_logical), new)
+        return format_html("{}<small>{} new</small>", size(row.bytes_logical), new)
 
     @admin.display(description="made", ordering="created_at")
     def made(self, row: Snapshot) -> str:

@@ -89,12 +89,14 @@ def fleet(db: None) -> None:
     operation.steps.create(step="quiesce", entered_at=begun - timedelta(seconds=9), finished_at=begun)
     operation.steps.create(step="freeze", entered_at=begun, waits=26)
     asleep = make_hibernated()
+    make_pack(asleep, size=3 << 30)
     Instance.objects.filter(pk=asleep.pk).update(name="whisper")
     failed = make_instance(
         id="vast_27441", name="gpt eval", status="failed",
         last_error="no offer fits: 12 RTX 5090 in EU cost more than $0.40/h; the cheapest asks $0.52/h",
     )  # fmt: skip
     gone = make_instance(id="vast_20077", name="<b>old</b> demo")
+    make_pack(gone, size=900 << 20)
     Instance.objects.filter(pk=gone.pk).update(status="deleted", snapshot=make_snapshot(gone))
     assert failed.pk
     assert machine.pk
