@@ -15,7 +15,7 @@ def of_hibernate(instance: Instance) -> list[str]:
         return ["Saves the workspace, proves the copy, and then ends the rental, once there is a machine."]
     copy = instance.snapshot
     sent = (
-        f"what changed since {copy.name}" if copy else f"the whole workspace, {instance.disk_gb} GB at most"
+        f"what changed since {copy.name}" if copy else f"the whole workspace ({instance.disk_gb} GB at most)"
     )
     return [
         f"Sends {sent} to the store and proves the copy.",

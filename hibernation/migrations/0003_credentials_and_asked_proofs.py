@@ -20,6 +20,10 @@ class Migration(migrations.Migration):
                 ('changed_by', models.CharField(max_length=100)),
             ],
         ),
+        migrations.AlterModelOptions(
+            name='apitoken',
+            options={'verbose_name': 'API token'},
+        ),
         migrations.AddField(
             model_name='apitoken',
             name='prefix',

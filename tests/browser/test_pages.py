@@ -51,7 +51,7 @@ def fleet(db: None) -> None:
     busy = make_instance(
         id="vast_31337", name="llama fine-tune", gpu_utilization=97.0, last_heartbeat_at=now, max_price=2
     )
-    machine = make_machine(
+    make_machine(
         busy, provider="vast", gpu_type="H100 SXM", price_per_hour=Decimal("1.92"), phase="running",
         contract_id="31337", ssh_host="203.0.113.7", ssh_port=36602, region="US",
     )  # fmt: skip
@@ -91,15 +91,14 @@ def fleet(db: None) -> None:
     asleep = make_hibernated()
     make_pack(asleep, size=3 << 30)
     Instance.objects.filter(pk=asleep.pk).update(name="whisper")
-    failed = make_instance(
+    make_instance(
         id="vast_27441", name="gpt eval", status="failed",
         last_error="no offer fits: 12 RTX 5090 in EU cost more than $0.40/h; the cheapest asks $0.52/h",
     )  # fmt: skip
-    gone = make_instance(id="vast_20077", name="<b>old</b> demo")
+    gone = make_instance(id="vast_20077", name="old demo")
     make_pack(gone, size=900 << 20)
     Instance.objects.filter(pk=gone.pk).update(status="deleted", snapshot=make_snapshot(gone))
-    assert failed.pk
-    assert machine.pk
+    Instance.objects.update(provider="vast")
 
 
 @pytest.fixture
@@ -160,6 +159,7 @@ def test_a_page_follows_without_scripts_too(fleet: None, live_server: Any, brows
 
 
 def test_names_are_text(console: Callable[[str], Any], page: Any) -> None:
+    Instance.objects.filter(pk="vast_20077").update(name="<b>old</b> demo")
     console("instances")
     assert page.locator("#result_list", has_text="<b>old</b> demo").count() == 1
     assert page.locator("#result_list b").count() == 0
