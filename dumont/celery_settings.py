@@ -57,5 +57,6 @@ beat_schedule = {
     "reconcile": _tick("hibernation.reconcile", settings.DUMONT_RECONCILE_INTERVAL),
     "run schedules": _tick("hibernation.run_schedules", settings.DUMONT_SCHEDULE_INTERVAL),
     "drive due operations": _tick("hibernation.drive_due", settings.DUMONT_DRIVE_INTERVAL),
+    "prove what was asked": _tick("hibernation.prove_asked", timedelta(seconds=10), "transfer"),
     "collect garbage": _tick("hibernation.collect", settings.DUMONT_COLLECT_INTERVAL, "transfer"),
 }

@@ -48,12 +48,12 @@ DUMONT_BROKER_URL = env.text("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
 DUMONT_INSTALLATION = hashlib.sha256(f"installation:{SECRET_KEY}".encode()).hexdigest()[:8]
 DUMONT_LABEL_PREFIX = f"dumont-{DUMONT_INSTALLATION}-"
 DUMONT_PROVIDERS = env.words("DUMONT_PROVIDERS", "local")
-# A key must be set, but only where machines are rented.
-DUMONT_VAST_API_KEY = env.secret("DUMONT_VAST_API_KEY", None if "vast" in DUMONT_PROVIDERS else "")
+# Keys may also be entered in the console; what stands here goes first.
+DUMONT_VAST_API_KEY = env.secret("DUMONT_VAST_API_KEY", "")
 DUMONT_VAST_URL = env.text("DUMONT_VAST_URL", "https://console.vast.ai").rstrip("/")
 # Seconds here for one of the provider's: below 1 where a fake one lives faster.
 DUMONT_VAST_TIME_SCALE = env.number("DUMONT_VAST_TIME_SCALE", 1, least=0.001)
-DUMONT_RUNPOD_API_KEY = env.secret("DUMONT_RUNPOD_API_KEY", None if "runpod" in DUMONT_PROVIDERS else "")
+DUMONT_RUNPOD_API_KEY = env.secret("DUMONT_RUNPOD_API_KEY", "")
 DUMONT_RUNPOD_URL = env.text("DUMONT_RUNPOD_URL", "https://api.runpod.io/v2").rstrip("/")
 DUMONT_LOCAL_PROVIDER_ROOT = env.folder("DUMONT_LOCAL_PROVIDER_ROOT", DUMONT_STATE)
 DUMONT_SSH_KEY_FILE = env.folder("DUMONT_SSH_KEY_FILE", DUMONT_STATE / "ssh" / "id_ed25519")

@@ -9,5 +9,9 @@ class HibernationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Django runs only the checks that somebody imported."""
+        """Django runs only the checks that somebody imported. Providers know no database: they are handed the keys."""
         from hibernation import checks  # noqa: F401
+        from hibernation.providers.accounts import look_up_keys_with
+        from hibernation.services.credentials import stored_key
+
+        look_up_keys_with(stored_key)

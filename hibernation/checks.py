@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
-from hibernation.models import WorkspaceKey
+from hibernation.models import ProviderCredential, WorkspaceKey
+from hibernation.providers.accounts import KEY_SETTINGS
+from hibernation.services.credentials import is_from_environment, providers_with_keys
 from hibernation.services.keys import fingerprint, wrapping_keys_in_use
 
 
@@ -25,7 +27,8 @@ def check_wrapping_keys(databases: Sequence[str] | None = None, **_: Any) -> lis
 
 def _is_migrated() -> bool:
     """The first migration runs the checks before there is a table."""
-    return WorkspaceKey._meta.db_table in connections["default"].introspection.table_names()
+    tables = set(connections["default"].introspection.table_names())
+    return {WorkspaceKey._meta.db_table, ProviderCredential._meta.db_table} <= tables
 
 
 def _error(name: str, count: int) -> Error:
@@ -34,4 +37,22 @@ def _error(name: str, count: int) -> Error:
         "their snapshots cannot be read.",
         hint="Add that key after the first one; «manage.py rotate_keys» then makes it superfluous.",
         id="hibernation.E001",
+    )
+
+
+@register(Tags.database)
+def check_provider_keys(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Every provider that wants a key has one, from the environment or entered in the console."""
+    if "default" not in (databases or ()) or not _is_migrated():
+        return []
+    entered = set(ProviderCredential.objects.values_list("pk", flat=True))
+    wanting = [name for name in providers_with_keys() if not is_from_environment(name)]
+    return [_warning(name) for name in wanting if name not in entered]
+
+
+def _warning(provider: str) -> Warning:
+    return Warning(
+        f"DUMONT_PROVIDERS names {provider!r} and there is no key to its account: nothing is rented there.",
+        hint=f"Set {KEY_SETTINGS[provider]}, or enter the key in the console under provider credentials.",
+        id="hibernation.W001",
     )

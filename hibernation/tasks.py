@@ -10,7 +10,7 @@ from celery import shared_task
 from celery.exceptions import Ignore
 from django.db import connection
 
-from hibernation.services import collect, hosts, operations, reconcile, schedules, sweep
+from hibernation.services import asked_proofs, collect, hosts, operations, reconcile, schedules, sweep
 
 
 @shared_task(name="hibernation.step")
@@ -53,6 +53,11 @@ def collect_tick() -> None:
     _alone("collect", collect.tick)
     _alone("forget_hosts", hosts.forget_old)
     _alone("sync_schedules", lambda: len(schedules.sync_schedules()))
+
+
+@shared_task(name="hibernation.prove_asked")
+def prove_asked_tick() -> None:
+    _alone("prove_asked", asked_proofs.prove_asked)
 
 
 def _alone(name: str, work: Callable[[], int]) -> None:

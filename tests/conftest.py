@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from tests.hibernation.services.world import World
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    folder = Path(__file__).parent / "browser" / "artifacts"
+    parser.addoption("--artifacts", type=Path, default=folder, help="where browser tests leave screenshots")
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, db: None) -> Iterator[World]:
     """A provider, boxes and a store in memory and in a folder; nothing is sent to a broker."""

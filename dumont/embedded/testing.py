@@ -19,7 +19,7 @@ from .programs import python_env
 from .valkey import Valkey
 
 # The kill-loops need minutes and the machine to themselves, so everything quick comes first.
-_WHOLE_SUITE = (("-m", "not chaos and not conformance"), ("-m", "chaos"))
+_WHOLE_SUITE = (("-m", "not chaos and not conformance and not browser"), ("-m", "chaos"))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from hibernation.models.access import ApiToken, Enrolment
 from hibernation.models.account import ProviderAccount
+from hibernation.models.credential import ProviderCredential
 from hibernation.models.event import Event
 from hibernation.models.heartbeat import ReadingHour
 from hibernation.models.host import Host
@@ -23,6 +24,7 @@ __all__ = [
     "OperationStep",
     "Pack",
     "ProviderAccount",
+    "ProviderCredential",
     "ReadingHour",
     "Schedule",
     "ScheduleRun",

@@ -27,6 +27,10 @@ class Snapshot(models.Model):
     damaged_at = models.DateTimeField(
         null=True, blank=True, help_text="when stored bytes of it were found wrong, after it was proven"
     )
+    proof_asked_at = models.DateTimeField(
+        null=True, blank=True, help_text="when somebody asked to have it proven again, and it is not yet"
+    )
+    proof_asked_by = models.CharField(max_length=100, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
     kept = models.BooleanField(
         default=False, help_text="kept until somebody lets it go, whatever the rules say"
@@ -51,9 +55,21 @@ class Snapshot(models.Model):
     )
 
     class Meta:
-        indexes = [models.Index(fields=["instance", "-id"], name="snapshot_of_instance")]
+        indexes = [
+            models.Index(fields=["instance", "-id"], name="snapshot_of_instance"),
+            models.Index(
+                fields=["proof_asked_at"],
+                name="snapshot_proof_asked",
+                condition=Q(proof_asked_at__isnull=False),
+            ),
+        ]
         constraints = [
             models.CheckConstraint(name="snapshot_state_known", condition=Q(state__in=values(SnapshotState))),
+            models.CheckConstraint(
+                name="snapshot_proof_is_asked_by_somebody",
+                condition=Q(proof_asked_at__isnull=True, proof_asked_by="")
+                | Q(proof_asked_at__isnull=False) & ~Q(proof_asked_by=""),
+            ),
             models.CheckConstraint(
                 name="snapshot_verified_is_complete",
                 condition=~Q(state=SnapshotState.VERIFIED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 from redis import Redis
@@ -11,13 +12,35 @@ from redis.retry import Retry
 from hibernation.domain.errors import ProviderDenied
 
 _REDIS_SECONDS = 2.0
+KEY_SETTINGS = {"runpod": "DUMONT_RUNPOD_API_KEY", "vast": "DUMONT_VAST_API_KEY"}
+"""Providers that want a key, and the settings that may hold it."""
+
+
+def _none_stored(provider: str) -> str:
+    return ""
+
+
+_stored_key: Callable[[str], str] = _none_stored
+
+
+def look_up_keys_with(stored: Callable[[str], str]) -> None:
+    """Where to find the keys that people entered: ``stored`` answers the one of a provider, or an empty text."""
+    global _stored_key
+    _stored_key = stored
+
+
+def api_key(provider: str, value: str) -> str:
+    """``value``, the environment's key, or if it is empty the one that people entered. ``ProviderDenied`` as below."""
+    return checked_key(KEY_SETTINGS[provider], value or _stored_key(provider))
 
 
 def checked_key(setting: str, value: str) -> str:
     """The key without what surrounds it, or ``ProviderDenied`` that names the setting and never the value."""
     key = value.strip()
     if not (key and key.isascii() and key.isprintable()):
-        raise ProviderDenied(f"{setting} is empty or has characters that no key has.")
+        raise ProviderDenied(
+            f"{setting} is empty, and so is the key entered in the console; or it has characters that no key has."
+        )
     return key
 
 

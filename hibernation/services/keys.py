@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 
 from hibernation.domain.errors import DumontError
-from hibernation.models import Instance, WorkspaceKey
+from hibernation.models import Instance, ProviderCredential, WorkspaceKey
 from hibernation.services.clock import db_now
 from hibernation.snapshots.manifest import Keys
 
@@ -54,7 +54,9 @@ def keys_of(key: WorkspaceKey) -> Keys:
 
 
 def rewrap_all() -> int:
-    """Wrap every data key and environment by the first wrapping key; how many were not. Repeatable; no pack is touched.
+    """Wrap data keys, environments and providers' keys by the first wrapping key; how many were not. Repeatable.
+
+    No pack is touched.
 
     ``KeyUnavailable`` names the first that cannot be unwrapped; those before it stay wrapped anew.
     """
@@ -71,13 +73,24 @@ def rewrap_all() -> int:
             row = Instance.objects.select_for_update(no_key=True).get(pk=name)
             seal_environment(row, unseal_environment(row))
             row.save(update_fields=["env_sealed", "env_sealed_by"])
-    return len(key_ids) + len(instance_ids)
+    return len(key_ids) + len(instance_ids) + _rewrap_credentials(newest)
+
+
+def _rewrap_credentials(newest: str) -> int:
+    rows = ProviderCredential.objects.exclude(sealed_by=newest)
+    for name in (names := list(rows.values_list("pk", flat=True))):
+        with transaction.atomic():
+            row = ProviderCredential.objects.select_for_update().get(pk=name)
+            seal_credential(row, unseal_credential(row))
+            row.save(update_fields=["sealed", "sealed_by"])
+    return len(names)
 
 
 def wrapping_keys_in_use() -> dict[str, int]:
-    """How many data keys and environments each wrapping key wraps, by its fingerprint."""
+    """How many data keys, environments and providers' keys each wrapping key wraps, by its fingerprint."""
     counted = Counter(WorkspaceKey.objects.values_list("wrapped_by", flat=True))
     counted.update(Instance.objects.exclude(env_sealed_by="").values_list("env_sealed_by", flat=True))
+    counted.update(ProviderCredential.objects.values_list("sealed_by", flat=True))
     return dict(counted)
 
 
@@ -92,6 +105,16 @@ def unseal_environment(instance: Instance) -> bytes:
     if not instance.env_sealed_by:
         return b""
     return unseal(bytes(instance.env_sealed), instance.env_sealed_by, _environment_bound(instance.pk))
+
+
+def seal_credential(row: ProviderCredential, key: str) -> None:
+    """Put it on the row, which the caller saves."""
+    row.sealed, row.sealed_by = seal(key.encode(), _credential_bound(row.provider))
+
+
+def unseal_credential(row: ProviderCredential) -> str:
+    """What was put there. ``KeyUnavailable`` if the key that sealed it is gone."""
+    return unseal(bytes(row.sealed), row.sealed_by, _credential_bound(row.provider)).decode()
 
 
 def fingerprint(wrapping: bytes) -> str:
@@ -130,3 +153,7 @@ def _bound(instance_id: str) -> bytes:
 
 def _environment_bound(instance_id: str) -> bytes:
     return f"environment of {instance_id}".encode()
+
+
+def _credential_bound(provider: str) -> bytes:
+    return f"key of {provider}".encode()

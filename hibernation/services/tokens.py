@@ -10,16 +10,22 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from hibernation.domain.errors import NotFound
+from hibernation.domain.states import EventType
 from hibernation.models import ApiToken, Enrolment, Machine
 from hibernation.services.clock import db_now
+from hibernation.services.transitions import emit
 
 AGENT_PREFIX = "dma1"
 PERSON_PREFIX = "dmt_"
 ENROLMENT_PREFIX = "dme_"
 ENROLMENT_LASTS = timedelta(hours=1)
+_SHOWN = 8
+"""Of 47 letters: enough to tell tokens apart, and no help to guess one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ def create_api_token(user: AbstractBaseUser, name: str, lifetime: timedelta | No
         user=user,  # type: ignore[misc]
         name=name,
         digest=_digest(raw),
+        prefix=raw[:_SHOWN],
         created_at=now,
         expires_at=now + lifetime if lifetime else None,
     )
@@ -76,6 +83,20 @@ def find_api_token(raw: str) -> ApiToken | None:
     if token is not None:
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
+    return token
+
+
+@transaction.atomic
+def revoke_api_token(token_id: int, *, actor: str) -> ApiToken:
+    """It counts no more, from now on and for ever. Repeatable. ``NotFound``."""
+    token = ApiToken.objects.select_for_update(no_key=True, of=("self",)).filter(pk=token_id).first()
+    if token is None:
+        raise NotFound(f"There is no token {token_id}.")
+    if token.revoked_at is None:
+        token.revoked_at = db_now()
+        token.save(update_fields=["revoked_at"])
+        emit(EventType.CONFIG_CHANGED, f"the token {token.name!r} of {token.user} was revoked",
+             instance=None, now=token.revoked_at, actor=actor)  # fmt: skip
     return token
 
 

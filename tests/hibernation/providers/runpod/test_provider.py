@@ -25,7 +25,7 @@ from hibernation.domain.errors import (
     RateLimited,
 )
 from hibernation.domain.offers import OfferFilter
-from hibernation.providers import registry, runpod
+from hibernation.providers import accounts, registry, runpod
 from hibernation.providers.base import LaunchSpec, Phase
 from hibernation.providers.limiter import Limiter
 from hibernation.providers.registry import get_provider
@@ -280,20 +280,18 @@ def test_it_is_made_from_the_settings_once(monkeypatch: pytest.MonkeyPatch) -> N
     )
     for module in (registry, runpod):
         monkeypatch.setattr(module, "settings", settings)
-    runpod.from_settings.cache_clear()
     provider = get_provider("runpod")
     assert isinstance(provider, RunpodProvider)
     assert provider is get_provider("runpod")
     with pytest.raises(ProviderUnavailable, match="no call was made"):
         provider.list_machines()
-    runpod.from_settings.cache_clear()
 
 
 @pytest.mark.parametrize("key", ["", "  ", "a\nb", "schlüssel"])
 def test_a_key_that_cannot_be_one_is_denied_by_its_setting(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     settings = SimpleNamespace(DUMONT_RUNPOD_API_KEY=key, DUMONT_RUNPOD_URL="http://127.0.0.1:9")
     monkeypatch.setattr(runpod, "settings", settings)
-    runpod.from_settings.cache_clear()
+    monkeypatch.setattr(accounts, "_stored_key", lambda provider: "")
     with pytest.raises(ProviderDenied, match="DUMONT_RUNPOD_API_KEY"):
         runpod.from_settings()
 

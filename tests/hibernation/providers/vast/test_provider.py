@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from hibernation.domain.errors import (
     RateLimited,
 )
 from hibernation.domain.offers import OfferFilter
-from hibernation.providers import registry, vast
+from hibernation.providers import accounts, registry, vast
 from hibernation.providers.base import LaunchSpec, Provider
 from hibernation.providers.registry import get_provider
 from hibernation.providers.shelf import Shelf
@@ -278,16 +277,15 @@ def test_credit_that_is_not_told_is_not_nothing(stub: Stub, provider: Provider) 
 
 
 @pytest.fixture
-def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def configured(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     settings = SimpleNamespace(
         DUMONT_PROVIDERS=["vast"], DUMONT_VAST_API_KEY="abc\n", DUMONT_VAST_URL="http://127.0.0.1:9",
         DUMONT_VAST_TIME_SCALE=1.0, DUMONT_BROKER_URL="redis://127.0.0.1:9/0",
     )  # fmt: skip
     monkeypatch.setattr(registry, "settings", settings)
     monkeypatch.setattr(vast, "settings", settings)
-    vast.from_settings.cache_clear()
-    yield settings
-    vast.from_settings.cache_clear()
+    monkeypatch.setattr(accounts, "_stored_key", lambda provider: "")
+    return settings
 
 
 def test_the_registry_makes_one_from_the_settings(configured: SimpleNamespace) -> None:

@@ -1,0 +1,24 @@
+"""The console's events: what happened, newest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+
+from hibernation.admin.shared import ReadOnlyAdmin
+from hibernation.models import Event
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = ("timestamp", "instance", "event", "reason", "actor")
+    list_filter = ("event_type",)
+    search_fields = ("=instance__id", "=actor")
+    search_help_text = "an instance's id, or user:NAME"
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+
+    @admin.display(description="event", ordering="event_type")
+    def event(self, row: Any) -> str:
+        return str(row.event_type).replace("_", " ")

@@ -1,0 +1,85 @@
+"""The console's schedules: what they will do and what became of it. They are changed over the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
+from django_celery_beat.admin import PeriodicTaskAdmin
+from django_celery_beat.models import PeriodicTask
+
+from hibernation.admin.shared import ReadOnlyAdmin
+from hibernation.admin.words import NOTHING, badge
+from hibernation.models import Schedule, ScheduleRun
+from hibernation.services.schedules.mirroring import TASK as ENTRY_TASK
+from hibernation.services.schedules.plans import next_of, preview_of
+
+
+def next_in_words(row: Schedule) -> str:
+    found = next_of(row)
+    return NOTHING if found is None else f"{found.leg} {found.local:%a %Y-%m-%d %H:%M}"
+
+
+def lines_of(row: Schedule, days: int) -> list[str]:
+    """Each occurrence of the next days, then what they cost."""
+    found = preview_of(row, days)
+    lines = [
+        " ".join(filter(None, (f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception)))
+        for one in found.rows
+    ]
+    if found.forecast is not None and found.forecast.cost is not None:
+        lines.append(f"${found.forecast.cost} instead of ${found.forecast.always_on}")
+    return lines
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnlyAdmin):
+    """Changed over the API, which checks it; here it is seen, with what it will do."""
+
+    list_display = ("instance", "enabled", "wake_time", "sleep_time", "timezone", "following")
+    list_filter = ("enabled", "timezone")
+    search_fields = ("instance__id", "instance__name")
+    list_select_related = ("instance",)
+    readonly_fields = ("following", "fortnight")
+
+    @admin.display(description="next", ordering="next_run_at")
+    def following(self, row: Schedule) -> str:
+        return next_in_words(row)
+
+    @admin.display(description="the next 14 days")
+    def fortnight(self, row: Schedule) -> str:
+        return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines_of(row, 14)))
+
+
+@admin.register(ScheduleRun)
+class ScheduleRunAdmin(ReadOnlyAdmin):
+    list_display = ("instance", "leg", "nominal", "timezone", "standing", "reason", "attempts", "ask_at")
+    list_filter = ("leg", "state")
+    search_fields = ("instance__id",)
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+
+    @admin.display(description="state", ordering="state")
+    def standing(self, row: ScheduleRun) -> str:
+        return badge(row.state)
+
+
+admin.site.unregister(PeriodicTask)
+
+
+@admin.register(PeriodicTask)
+class BeatEntryAdmin(PeriodicTaskAdmin):  # type: ignore[misc]
+    """Entries that were made from a schedule are seen here and changed there."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_its_own(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_its_own(obj) and super().has_delete_permission(request, obj)
+
+
+def _is_its_own(obj: Any) -> bool:
+    return obj is None or obj.task != ENTRY_TASK
