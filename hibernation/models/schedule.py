@@ -13,6 +13,8 @@ from hibernation.domain.timetable import Leg, Terms, WhenBusy
 from hibernation.models.choices import choices, values
 
 _DEFAULT = Terms()
+_OPEN = [state.value for state in RunState if state in OPEN_RUN_STATES]
+_ENDED = [state.value for state in RunState if state not in OPEN_RUN_STATES]
 
 
 def every_day() -> list[int]:
@@ -155,11 +157,8 @@ class ScheduleRun(models.Model):
             models.CheckConstraint(name="run_leg_known", condition=Q(leg__in=values(Leg))),
             models.CheckConstraint(
                 name="run_ends_once",
-                condition=Q(state__in=[s.value for s in OPEN_RUN_STATES], finished_at__isnull=True)
-                | Q(
-                    state__in=[s.value for s in RunState if s not in OPEN_RUN_STATES],
-                    finished_at__isnull=False,
-                ),
+                condition=Q(state__in=_OPEN, finished_at__isnull=True)
+                | Q(state__in=_ENDED, finished_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="run_waits_until_asked",
