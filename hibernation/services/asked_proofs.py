@@ -27,7 +27,7 @@ from hibernation.snapshots.verification import Fault
 log = logging.getLogger(__name__)
 
 SLICE = timedelta(seconds=60)
-"""Of one snapshot a tick; reading back what is stored goes on where it was."""
+"""Of one tick; the next one goes on reading where this one was."""
 PATIENCE = timedelta(hours=1)
 """How long a store that does not answer is asked again."""
 
@@ -51,16 +51,21 @@ def ask_proof(instance_id: str, name: str, *, actor: str) -> Snapshot:
 
 
 def prove_asked() -> int:
-    """Go on with each proof that was asked for; how many have ended. One bad row keeps no other from its own."""
+    """Go on with the proofs that were asked for, for ``SLICE``; how many have ended. One bad row stops no other."""
+    until, ended = time.monotonic() + SLICE.total_seconds(), 0
     asked = Snapshot.objects.filter(proof_asked_at__isnull=False).select_related("key")
-    return sum(_go_on(snapshot) for snapshot in list(asked.order_by("proof_asked_at")))
+    for snapshot in list(asked.order_by("proof_asked_at")):
+        ended += _go_on(snapshot, until)
+        if time.monotonic() >= until:
+            break
+    return ended
 
 
-def _go_on(snapshot: Snapshot) -> bool:
+def _go_on(snapshot: Snapshot, until: float) -> bool:
     if snapshot.state != SnapshotState.VERIFIED:
         return _end(snapshot)
     try:
-        return _prove(snapshot)
+        return _prove(snapshot, until)
     except SnapshotUnproven as error:
         return _damaged(snapshot, [Fault(snapshot.manifest_key, error.message)])
     except DumontError as error:
@@ -72,8 +77,7 @@ def _go_on(snapshot: Snapshot) -> bool:
         return _end(snapshot, EventType.FAILED, "could not be proven again; the log says why")
 
 
-def _prove(snapshot: Snapshot) -> bool:
-    until = time.monotonic() + SLICE.total_seconds()
+def _prove(snapshot: Snapshot, until: float) -> bool:
     prover = Prover.open(snapshot)
     if prover.examiner.settle(until):
         return False

@@ -23,6 +23,7 @@ from hibernation.models import (
     OperationStep,
     ProviderAccount,
     ReadingHour,
+    Snapshot,
     UsageInterval,
 )
 from hibernation.services.clock import db_now
@@ -247,6 +248,15 @@ def test_a_snapshot_state_is_known() -> None:
     with refused("snapshot_state_known"):
         make_snapshot(make_instance(), state="lost")
     make_snapshot(make_instance(), state=SnapshotState.WRITING, verified_at=None, manifest_key="")
+
+
+@pytest.mark.parametrize("who", ["", "user:ana"])
+def test_a_proof_is_asked_for_by_somebody(who: str) -> None:
+    snapshot = make_snapshot(make_instance())
+    with refused("snapshot_proof_is_asked_by_somebody"):
+        Snapshot.objects.filter(pk=snapshot.pk).update(
+            proof_asked_by=who, proof_asked_at=None if who else snapshot.created_at
+        )
 
 
 def test_a_pack_has_bytes() -> None:
