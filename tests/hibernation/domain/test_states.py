@@ -26,8 +26,9 @@ INSTANCE_DRAWING = {
 }
 MACHINE_DRAWING = {
     "intended": "launched void abandoned",
-    "launched": "active destroying lost",
-    "active": "destroying lost released",
+    "launched": "active destroying lost parked",
+    "active": "destroying lost released parked",
+    "parked": "launched active destroying destroyed lost released",
     "destroying": "destroyed",
     "destroyed": "destroying",
     "void": "destroying",
@@ -57,7 +58,9 @@ def test_every_state_has_a_row_in_its_table() -> None:
 
 
 def test_a_machine_holding_work_is_destroyed_only_through_destroying() -> None:
+    """What a parked one holds is proven elsewhere."""
     assert [old for old in MachineState if MachineState.DESTROYED in MACHINE_ARROWS[old]] == [
         MachineState.DESTROYING,
         MachineState.ORPHAN,
+        MachineState.PARKED,
     ]
