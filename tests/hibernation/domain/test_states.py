@@ -26,9 +26,10 @@ INSTANCE_DRAWING = {
 }
 MACHINE_DRAWING = {
     "intended": "launched void abandoned",
-    "launched": "active spare destroying lost",
+    "launched": "active spare destroying lost parked",
     "spare": "launched destroying lost",
-    "active": "destroying lost released",
+    "active": "destroying lost released parked",
+    "parked": "launched active destroying destroyed lost released",
     "destroying": "destroyed",
     "destroyed": "destroying",
     "void": "destroying",
@@ -58,7 +59,9 @@ def test_every_state_has_a_row_in_its_table() -> None:
 
 
 def test_a_machine_holding_work_is_destroyed_only_through_destroying() -> None:
+    """What a parked one holds is proven elsewhere."""
     assert [old for old in MachineState if MachineState.DESTROYED in MACHINE_ARROWS[old]] == [
         MachineState.DESTROYING,
         MachineState.ORPHAN,
+        MachineState.PARKED,
     ]
