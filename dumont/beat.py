@@ -18,4 +18,7 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]
     """
 
     def _get_unique_timezone_names(self) -> Iterable[Any]:
-        return CrontabSchedule.objects.order_by().values_list("timezone", flat=True).distinct()
+        zones: Iterable[Any] = (
+            CrontabSchedule.objects.order_by().values_list("timezone", flat=True).distinct()
+        )
+        return zones

@@ -130,7 +130,8 @@ def test_missing_stray_and_edited_entries_are_repaired_and_named(day: Day) -> No
     Schedule.objects.filter(pk=gone.pk).delete()
     told = run_command()
     assert f"schedule of {kept.pk}: sleep: missing, made" in told
-    assert f"schedule of {kept.pk}: wake: args, enabled put right" in told
+    assert f"schedule of {kept.pk}: wake: args put right" in told
+    assert "1 entries enabled" in told
     assert f"schedule of {gone.pk}: wake: stray, deleted" in told
     assert crons() == expected
     assert sync_schedules() == []
