@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from django.db import connection
 from benchmarks.schedules import crowd
 from benchmarks.schedules.crowd import NINE
 from benchmarks.schedules.figures import Beat, Figures, Nine, Size
+from benchmarks.wakes.meter import cpu_seconds
 from hibernation.models import Instance, Operation, Schedule, ScheduleRun
 from hibernation.services import dispatch
 from hibernation.services.requests import request_wake
@@ -65,17 +67,23 @@ def _nine(due: int) -> Nine:
     """All rows, from the first look to the last commit; then the messages, which no row waits for."""
     _forget_what_was_computed()
     sent: list[int] = []
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), _cpu()
     with _silent(sent):
         running.run_due_schedules(NINE)
         rows_written = time.perf_counter() - began
+    cpu = _cpu() - cpu
     operations = Operation.objects.filter(state="running", actor="schedule").count()
     runs = ScheduleRun.objects.filter(state="started").count()
     waking = Instance.objects.filter(status="waking").count()
     moved = Schedule.objects.filter(next_run_at__lte=NINE).count() == 0
     again = running.run_due_schedules(NINE)
     whole = operations == runs == waking == len(sent) == due and moved and again == 0
-    return Nine(rows_written, whole, _messages(sent))
+    return Nine(rows_written, whole, _messages(sent), cpu)
+
+
+def _cpu() -> float:
+    """Seconds, of this process and of the database below it."""
+    return cpu_seconds({"all": os.getpid()})["all"]
 
 
 def _messages(operation_ids: list[int]) -> float:

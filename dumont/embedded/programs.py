@@ -63,7 +63,7 @@ def _web(around: Surroundings) -> Program:
 def _beat(around: Surroundings) -> Program:
     schedule = (
         "-S",
-        "django_celery_beat.schedulers:DatabaseScheduler",
+        "dumont.beat:Scheduler",
         "--max-interval",
         "1",
         "--pidfile",

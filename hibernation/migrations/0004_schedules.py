@@ -112,12 +112,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='schedulerun',
             name='instance',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='schedule_runs', to='hibernation.instance'),
+            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='schedule_runs', to='hibernation.instance'),
         ),
         migrations.AddField(
             model_name='schedulerun',
             name='operation',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='hibernation.operation'),
+            field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='hibernation.operation'),
         ),
         migrations.AddIndex(
             model_name='schedulerun',

@@ -127,8 +127,9 @@ class ScheduleRun(models.Model):
     one is looked at again; one whose operation runs is looked at when that ends.
     """
 
+    # Without indexes of their own: those below serve, and thousands of rows are written at a time.
     instance = models.ForeignKey(
-        "hibernation.Instance", on_delete=models.PROTECT, related_name="schedule_runs"
+        "hibernation.Instance", on_delete=models.PROTECT, related_name="schedule_runs", db_index=False
     )
     leg = models.CharField(max_length=8, choices=choices(Leg))
     nominal = models.CharField(max_length=16, help_text="local, as 2026-01-31T09:00")
@@ -139,7 +140,12 @@ class ScheduleRun(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     ask_at = models.DateTimeField(null=True, blank=True)
     operation = models.ForeignKey(
-        "hibernation.Operation", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+        "hibernation.Operation",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
     )
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -75,11 +75,11 @@ def mirror(row: Schedule) -> None:
     """Make the entries of one schedule what they have to be, in the caller's transaction."""
     wished = {entry.name: entry for entry in entries_of(row)}
     names = [f"{_PREFIX}{row.pk}: {leg}" for leg in Leg]
-    found = list(PeriodicTask.objects.filter(name__in=names).select_related("crontab"))
     allowed = _are_allowed()
     repairs: list[str] = []
-    _repair(wished, found, allowed, repairs)
     _switch_all(allowed, repairs)
+    found = list(PeriodicTask.objects.filter(name__in=names).select_related("crontab"))
+    _repair(wished, found, allowed, repairs)
     if repairs:
         PeriodicTasks.update_changed()
 
@@ -94,12 +94,12 @@ def sync_schedules() -> list[str]:
     rows = list(Schedule.objects.order_by("pk"))
     _repair_times(rows, repairs)
     wished = {entry.name: entry for row in rows for entry in entries_of(row)}
+    allowed = _are_allowed()
+    _switch_all(allowed, repairs)
     found = list(PeriodicTask.objects.filter(task=TASK).select_related("crontab"))
     named = PeriodicTask.objects.filter(name__startswith=_PREFIX).exclude(task=TASK)
     found += list(named.select_related("crontab"))
-    allowed = _are_allowed()
     _repair(wished, found, allowed, repairs)
-    _switch_all(allowed, repairs)
     if repairs:
         PeriodicTasks.update_changed()
     return repairs

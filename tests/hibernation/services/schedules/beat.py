@@ -1,4 +1,4 @@
-"""The real DatabaseScheduler of django-celery-beat, ticked in this process under a clock that tests move.
+"""The scheduler that beat runs, django-celery-beat's own, ticked in this process under a clock that tests move.
 
 Its messages arrive at once: what it sends is run as a worker would run it. The schedules see the same clock.
 """
@@ -15,9 +15,9 @@ import pytest
 import time_machine
 from django.db.models import F
 from django_celery_beat import schedulers
-from django_celery_beat.schedulers import DatabaseScheduler
 
 from celery_app import app
+from dumont.beat import Scheduler
 from hibernation import tasks
 from hibernation.domain.states import InstanceStatus, OperationState, RunState
 from hibernation.models import Instance, Operation, Schedule, ScheduleRun
@@ -26,7 +26,7 @@ from hibernation.services.schedules import clock, mirroring, run_due_schedules
 _LONGEST, _SHORTEST = timedelta(minutes=10), timedelta(seconds=1)
 
 
-class Beat(DatabaseScheduler):  # type: ignore[misc]
+class Beat(Scheduler):
     """Without the installation's own ticks: a test says when those come."""
 
     def __init__(self) -> None:

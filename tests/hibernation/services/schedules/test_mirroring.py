@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import time, timedelta
 from io import StringIO
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import call_command
@@ -13,6 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 from pytest_django import Settings
 
+from celery_app import app
+from dumont.beat import Scheduler
 from hibernation.models import Schedule
 from hibernation.services.schedules import delete_schedule, sync_schedules
 from hibernation.services.schedules.mirroring import TASK
@@ -127,7 +130,8 @@ def test_missing_stray_and_edited_entries_are_repaired_and_named(day: Day) -> No
     Schedule.objects.filter(pk=gone.pk).delete()
     told = run_command()
     assert f"schedule of {kept.pk}: sleep: missing, made" in told
-    assert f"schedule of {kept.pk}: wake: args, enabled put right" in told
+    assert f"schedule of {kept.pk}: wake: args put right" in told
+    assert "1 entries enabled" in told
     assert f"schedule of {gone.pk}: wake: stray, deleted" in told
     assert crons() == expected
     assert sync_schedules() == []
@@ -184,3 +188,10 @@ def test_a_repair_asks_as_much_of_many_as_of_few(day: Day) -> None:
     with CaptureQueriesContext(connection) as many:
         sync_schedules()
     assert len(many) == len(few)
+
+
+def test_beat_asks_for_each_zone_once(day: Day) -> None:
+    """Upstream asks for as many as there are crontabs, and builds a condition of each."""
+    for hour in range(4):
+        keep(make_instance(), wake_time=time(hour))
+    assert list(Scheduler(app=app, lazy=True)._get_unique_timezone_names()) == [ZoneInfo("America/Sao_Paulo")]
