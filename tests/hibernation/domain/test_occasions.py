@@ -44,7 +44,9 @@ def test_none_where_it_is_not_wanted() -> None:
     assert due(status=InstanceStatus.RUNNING) is None
 
 
-@pytest.mark.parametrize("status", sorted(set(InstanceStatus) - {InstanceStatus.RUNNING, InstanceStatus.IDLE}))
+@pytest.mark.parametrize(
+    "status", sorted(set(InstanceStatus) - {InstanceStatus.RUNNING, InstanceStatus.IDLE})
+)
 def test_what_is_not_awake_is_not_saved(status: InstanceStatus) -> None:
     assert due(status=status, interval=HOURLY, saved_at=ago(hours=9)) is None
 
