@@ -1,13 +1,15 @@
 """Stopping instead of ending: the last steps of a hibernation whose machine is kept warm. Pure.
 
 The gate before it is the one before a destroy. Nothing is parked that could not be destroyed, so whatever does not stop
-in time is ended as usual.
+in time is ended as usual; but only while it was watched all along: one that stopped behind our back and was started by
+somebody else may hold new work. What is not known to have run on is left to the reconciler, which takes back what runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 from hibernation.domain.durations import in_words
@@ -27,8 +29,11 @@ from hibernation.domain.outcomes import (
     SetMachine,
     SetStatus,
 )
-from hibernation.domain.pacing import again, look_again, machine_of
+from hibernation.domain.pacing import again, look_again, machine_of, overdue
 from hibernation.domain.states import EventType, InstanceStatus, MachineState, Phase
+
+WATCHED = timedelta(seconds=60)
+"""Between two lists that show it running nobody stops a machine, starts it again and works there: not within this."""
 
 
 def is_parked(facts: Facts) -> bool:
@@ -42,11 +47,10 @@ def plan_stop(facts: Facts) -> Plan:
 
 
 def conclude_stop(facts: Facts, reply: Reply) -> Outcome:
-    if not isinstance(reply, DumontError):
-        return Go("confirm")
-    if isinstance(reply, ProviderRefused | NotFound) or _late(facts):
-        return _end_it(facts, f"it could not be stopped ({reply.message})")
-    return again(facts, reply)
+    """Only a list tells whether it stops; the next stop is sent from there."""
+    if isinstance(reply, ProviderRefused | NotFound):
+        return _end_or_leave(facts, f"it could not be stopped ({reply.message})")
+    return Go("confirm")
 
 
 def conclude_confirm(facts: Facts, reply: Reply, *, why: str, gone: Callable[[], Outcome]) -> Outcome:
@@ -57,8 +61,8 @@ def conclude_confirm(facts: Facts, reply: Reply, *, why: str, gone: Callable[[],
     if isinstance(reply, MachinesSeen) and reply.phases.get(contract or "") is Phase.STOPPED:
         return _parked(facts, why)
     if _late(facts):
-        return _end_it(facts, f"it did not stop within {in_words(facts.limits.park)}")
-    return again(facts, reply) if isinstance(reply, DumontError) else look_again(facts, "the machine stops")
+        return _end_or_leave(facts, f"it did not stop within {in_words(facts.limits.park)}")
+    return again(facts, reply) if isinstance(reply, DumontError) else _runs_on(facts)
 
 
 def at_price(usd_hour: Decimal | None) -> str:
@@ -69,6 +73,28 @@ def at_price(usd_hour: Decimal | None) -> str:
 def _late(facts: Facts) -> bool:
     passed = facts.operation.point_of_no_return_at or facts.now
     return facts.now - passed > facts.limits.park
+
+
+def _runs_on(facts: Facts) -> Outcome:
+    """As it has since the last look, unless that was too long ago to tell. It is told again to stop, ever later."""
+    memo = facts.operation.memo
+    if _is_watched(facts):
+        memo = replace(memo, answered_at=facts.now.timestamp())
+    if overdue(facts, facts.limits.redestroy_after * (1 + memo.attempt)):
+        return Go("destroy", memo=replace(memo, attempt=min(memo.attempt + 1, 11)))
+    return replace(look_again(facts, "the machine stops"), memo=memo)
+
+
+def _is_watched(facts: Facts) -> bool:
+    passed = facts.operation.point_of_no_return_at or facts.now
+    seen_at = max(passed.timestamp(), facts.operation.memo.answered_at)
+    return facts.now.timestamp() - seen_at <= WATCHED.total_seconds()
+
+
+def _end_or_leave(facts: Facts, why: str) -> Outcome:
+    if _is_watched(facts):
+        return _end_it(facts, why)
+    return _parked(facts, f"{why}, and was not watched all along, so it is taken back should it run")
 
 
 def _end_it(facts: Facts, why: str) -> Outcome:

@@ -56,6 +56,8 @@ from tests.simulator.rows import Database, OperationRow, SnapshotRow
 from tests.simulator.store import SimStore
 from tests.simulator.witness import Call, Witness
 
+_UP_ON_ORDER = (MachineState.LAUNCHED, MachineState.SPARE)
+"""What a wake may start: while it tries two machines, the one in its hand may be the one it set aside."""
 PACKS_PER_LOOK = 2
 BEAT_SECONDS = 10.0
 ENDED_BADLY = ("died", "failed")
@@ -100,7 +102,7 @@ class Edge:
                 return self._look(contract)
             case StartMachine(contract):
                 row = self._db.machines[operation.machine_id or 0]
-                self._note("start", operation, row.state is MachineState.LAUNCHED)
+                self._note("start", operation, row.state in _UP_ON_ORDER)
                 self._provider.start(contract)
                 return Ok()
             case StopMachine(contract):

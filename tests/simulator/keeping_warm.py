@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from hibernation.domain import keeping_warm
 from hibernation.domain.keeping_warm import Deed, EndParked, Parked, TakeBack
+from hibernation.domain.parking import WATCHED
 from hibernation.domain.reconcile import Listing
 from hibernation.domain.states import EventType, InstanceStatus, MachineState, Phase, SnapshotState
 from tests.simulator.box import Box, SimAgent
 from tests.simulator.edge import BEAT_SECONDS, Edge
 from tests.simulator.provider import SimProvider
-from tests.simulator.rows import InstanceRow, Machine, SnapshotRow
+from tests.simulator.rows import InstanceRow, Machine, OperationRow, SnapshotRow
 from tests.simulator.store import StoredCopy
 from tests.simulator.transitions import OUR_PREFIX, Writer
 from tests.simulator.world import World
@@ -201,15 +202,22 @@ def a_parked_machine_is_saved_and_its_instance_sleeps(sim: Simulation) -> str | 
 
 
 def a_hibernated_machine_is_gone_or_stands_still(sim: Simulation) -> str | None:
-    """At the moment that the hibernation ends."""
+    """At the moment that the hibernation ends, unless it was long not watched: then whoever runs may not be ended."""
     for event in sim.new_events():
         operation = sim.db.operations.get(event.operation_id or 0)
         machine = sim.db.machines.get(operation.machine_id or 0) if operation is not None else None
         if event.type is EventType.HIBERNATED and machine is not None and machine.state is M.PARKED:
             box = sim.world.provider.boxes[machine.contract_id or ""]
-            if box.alive and not box.stopped and sim.db.is_saved(machine):
+            if box.alive and not box.stopped and sim.db.is_saved(machine) and _was_watched(sim, operation):
                 return f"{box.contract} was to stop, and runs"
     return None
+
+
+def _was_watched(sim: Simulation, operation: OperationRow | None) -> bool:
+    assert operation is not None
+    assert operation.point_of_no_return_at is not None
+    seen_at = max(operation.point_of_no_return_at.timestamp(), operation.memo.answered_at)
+    return sim.clock.now.timestamp() - seen_at <= WATCHED.total_seconds()
 
 
 def a_machine_that_runs_is_noticed(sim: Simulation) -> str | None:

@@ -34,7 +34,10 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 def test_without_arguments_the_chaos_suite_comes_last(called: list[tuple[str, ...]]) -> None:
     assert testing.main([]) == 0
-    assert [call[-2:] for call in called] == [("-m", "not chaos and not conformance"), ("-m", "chaos")]
+    assert [call[-2:] for call in called] == [
+        ("-m", "not chaos and not conformance and not browser"),
+        ("-m", "chaos"),
+    ]
 
 
 def test_arguments_reach_pytest_as_they_are_and_its_status_comes_back(called: list[tuple[str, ...]]) -> None:

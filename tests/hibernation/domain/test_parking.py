@@ -82,8 +82,19 @@ def test_the_answer_to_the_stop_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize("error", [ProviderUnavailable("away"), RateLimited("in line", 7.0)])
-def test_a_stop_without_an_answer_is_sent_again(error: ProviderUnavailable) -> None:
-    assert isinstance(conclude(stopping("destroy"), error), Wait)
+def test_only_a_list_tells_what_became_of_a_stop_without_an_answer(error: ProviderUnavailable) -> None:
+    assert conclude(stopping("destroy"), error) == Go("confirm")
+
+
+def test_one_that_runs_on_is_told_again_to_stop_ever_later() -> None:
+    outcome = conclude(stopping("confirm", entered_at=ago(seconds=6)), seen(Phase.RUNNING))
+    assert isinstance(outcome, Go)
+    assert outcome.step == "destroy"
+    assert outcome.memo is not None
+    assert outcome.memo.attempt == 1
+    assert isinstance(
+        conclude(stopping("confirm", entered_at=ago(seconds=6), attempt=1), seen(Phase.RUNNING)), Wait
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +102,6 @@ def test_a_stop_without_an_answer_is_sent_again(error: ProviderUnavailable) -> N
     [
         ("destroy", ProviderRefused("no"), False),
         ("destroy", NotFound("gone"), False),
-        ("destroy", ProviderUnavailable("away"), True),
         ("confirm", seen(Phase.RUNNING), True),
         ("confirm", seen(Phase.STOPPING), True),
         ("confirm", ProviderUnavailable("away"), True),
@@ -99,7 +109,7 @@ def test_a_stop_without_an_answer_is_sent_again(error: ProviderUnavailable) -> N
 )
 def test_what_does_not_stop_is_ended(step: str, reply: Any, late: bool) -> None:
     passed = ago(minutes=4) if late else ago(seconds=20)
-    facts = stopping(step, point_of_no_return_at=passed)
+    facts = stopping(step, point_of_no_return_at=passed, answered_at=ago(seconds=15).timestamp())
     outcome = conclude(facts, reply)
     assert isinstance(outcome, Go)
     assert outcome.step == "destroy"
@@ -115,6 +125,35 @@ def test_what_does_not_stop_is_ended(step: str, reply: Any, late: bool) -> None:
     planned = plan(again)
     assert isinstance(planned, Perform)
     assert planned.effect == Destroy("c1")
+
+
+@pytest.mark.parametrize(
+    ("step", "reply"),
+    [
+        ("destroy", ProviderRefused("no")),
+        ("confirm", seen(Phase.RUNNING)),
+        ("confirm", ProviderUnavailable("away")),
+    ],
+)
+def test_what_was_not_watched_all_along_is_never_ended_for_running(step: str, reply: Any) -> None:
+    """It may have stopped, and somebody may have started it since and work there."""
+    facts = stopping(step, point_of_no_return_at=ago(minutes=17), answered_at=ago(minutes=16).timestamp())
+    outcome = conclude(facts, reply)
+    assert isinstance(outcome, Finish)
+    assert not [change for change in outcome.changes if isinstance(change, SetMachine)]
+    assert SetStatus(InstanceStatus.HIBERNATED) in outcome.changes
+    assert outcome.result["instance_destroyed"] is False
+
+
+def test_each_look_that_shows_it_running_is_remembered_while_there_is_no_gap() -> None:
+    watched = conclude(stopping("confirm"), seen(Phase.RUNNING))
+    assert isinstance(watched, Wait)
+    assert watched.memo is not None
+    assert watched.memo.answered_at == NOON.timestamp()
+    after_a_gap = conclude(stopping("confirm", point_of_no_return_at=ago(seconds=90)), seen(Phase.RUNNING))
+    assert isinstance(after_a_gap, Wait)
+    assert after_a_gap.memo is not None
+    assert after_a_gap.memo.answered_at == 0.0
 
 
 def test_what_does_not_stop_stays_if_its_copy_was_found_damaged() -> None:
