@@ -18,8 +18,12 @@ from .processes import Identity, bound, signals_as_exits
 from .programs import python_env
 from .valkey import Valkey
 
-# The kill-loops need minutes and the machine to themselves, so everything quick comes first.
-_WHOLE_SUITE = (("-m", "not chaos and not conformance and not browser"), ("-m", "chaos"))
+# What is quick comes first, on all processors; the kill-loops need minutes and the machine to themselves.
+_ON_ALL_PROCESSORS = ("-n", "logical", "--dist", "worksteal")
+_WHOLE_SUITE = (
+    (*_ON_ALL_PROCESSORS, "-m", "not chaos and not conformance and not browser"),
+    ("-m", "chaos"),
+)
 
 
 def main(arguments: Sequence[str]) -> int:
