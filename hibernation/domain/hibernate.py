@@ -108,7 +108,8 @@ def _plan_destroy(facts: Facts) -> Plan:
     operation, machine = facts.operation, machine_of(facts)
     if operation.point_of_no_return_at is not None:
         if parking.is_parked(facts):
-            return parking.plan_stop(facts)
+            # Whoever started it since may work there: looked at before it is told again.
+            return parking.plan_stop(facts) if parking.is_watched(facts) else Go("confirm")
         if not operation.memo.redestroy or machine.contract_id is None:
             return Go("confirm")
         return Perform(Destroy(machine.contract_id), memo=replace(operation.memo, redestroy=False))

@@ -78,6 +78,7 @@ def _why_ended(seen: Parked, now: datetime) -> str:
     slow = seen.phase in _BETWEEN and now - seen.since >= LOADING_PATIENCE
     if slow or (seen.phase is Phase.FAILED and seen.lists >= LISTS_BELIEVED):
         return f"it does not stay stopped: it is {seen.phase}"
-    if seen.phase in _BETWEEN:
+    # Who cannot be reached may be at work.
+    if seen.phase in _BETWEEN or seen.phase is Phase.OFFLINE:
         return ""
     return seen.pressed or ("its time is over" if now >= seen.until else "")

@@ -36,6 +36,9 @@ WATCHED = timedelta(seconds=60)
 """Between two lists that show it running nobody stops a machine, starts it again and works there: not within this."""
 
 
+_RUNS_ON = (Phase.RUNNING, Phase.STOPPING)
+
+
 def is_parked(facts: Facts) -> bool:
     return machine_of(facts).state is MachineState.PARKED
 
@@ -47,22 +50,31 @@ def plan_stop(facts: Facts) -> Plan:
 
 
 def conclude_stop(facts: Facts, reply: Reply) -> Outcome:
-    """Only a list tells whether it stops; the next stop is sent from there."""
-    if isinstance(reply, ProviderRefused | NotFound):
-        return _end_or_leave(facts, f"it could not be stopped ({reply.message})")
+    """Only a list tells whether it stops; the next stop is sent from there. A refusal counts before one was taken."""
+    refused = isinstance(reply, ProviderRefused | NotFound) and not facts.operation.memo.attempt
+    if refused and isinstance(reply, DumontError) and is_watched(facts):
+        return _end_it(facts, f"it could not be stopped ({reply.message})")
     return Go("confirm")
 
 
 def conclude_confirm(facts: Facts, reply: Reply, *, why: str, gone: Callable[[], Outcome]) -> Outcome:
     """Kept warm once a complete list says that it stands still. ``gone``: what follows if no list has it any more."""
-    contract = machine_of(facts).contract_id
-    if isinstance(reply, MachinesSeen) and contract not in reply.contracts:
-        return gone()
-    if isinstance(reply, MachinesSeen) and reply.phases.get(contract or "") is Phase.STOPPED:
+    if not isinstance(reply, MachinesSeen):
+        if not isinstance(reply, DumontError):
+            raise TypeError(reply)
+        return again(facts, reply) if is_watched(facts) or not _late(facts) else _leave(facts)
+    contract = machine_of(facts).contract_id or ""
+    if contract not in reply.contracts:
+        return gone() if machine_of(facts).is_saved else _leave(facts)
+    phase = reply.phases.get(contract)
+    if phase is Phase.STOPPED:
         return _parked(facts, why)
-    if _late(facts):
-        return _end_or_leave(facts, f"it did not stop within {in_words(facts.limits.park)}")
-    return again(facts, reply) if isinstance(reply, DumontError) else _runs_on(facts)
+    if phase in _RUNS_ON:
+        return _runs_on(facts)
+    # On its way up it is by somebody else's order.
+    if phase is Phase.LOADING or _late(facts):
+        return _leave(facts)
+    return look_again(facts, "the machine stops")
 
 
 def at_price(usd_hour: Decimal | None) -> str:
@@ -76,25 +88,30 @@ def _late(facts: Facts) -> bool:
 
 
 def _runs_on(facts: Facts) -> Outcome:
-    """As it has since the last look, unless that was too long ago to tell. It is told again to stop, ever later."""
+    """As it has since the last look: told again to stop, ever later, and ended in the end."""
     memo = facts.operation.memo
-    if _is_watched(facts):
-        memo = replace(memo, answered_at=facts.now.timestamp())
+    if not is_watched(facts):
+        return _leave(facts)
+    if _late(facts):
+        return _end_it(facts, f"it did not stop within {in_words(facts.limits.park)}")
+    memo = replace(memo, answered_at=facts.now.timestamp())
     if overdue(facts, facts.limits.redestroy_after * (1 + memo.attempt)):
         return Go("destroy", memo=replace(memo, attempt=min(memo.attempt + 1, 11)))
     return replace(look_again(facts, "the machine stops"), memo=memo)
 
 
-def _is_watched(facts: Facts) -> bool:
+def is_watched(facts: Facts) -> bool:
+    """Whether a list has shown it running on, or the gate was passed, within the last minute."""
     passed = facts.operation.point_of_no_return_at or facts.now
     seen_at = max(passed.timestamp(), facts.operation.memo.answered_at)
     return facts.now.timestamp() - seen_at <= WATCHED.total_seconds()
 
 
-def _end_or_leave(facts: Facts, why: str) -> Outcome:
-    if _is_watched(facts):
-        return _end_it(facts, why)
-    return _parked(facts, f"{why}, and was not watched all along, so it is taken back should it run")
+def _leave(facts: Facts) -> Outcome:
+    """Neither stopped nor ended by us any more: the reconciler takes it back should it run."""
+    return _parked(
+        facts, "it was told to stop and not watched all along, so it counts as awake should it run"
+    )
 
 
 def _end_it(facts: Facts, why: str) -> Outcome:

@@ -202,22 +202,25 @@ def a_parked_machine_is_saved_and_its_instance_sleeps(sim: Simulation) -> str | 
 
 
 def a_hibernated_machine_is_gone_or_stands_still(sim: Simulation) -> str | None:
-    """At the moment that the hibernation ends, unless it was long not watched: then whoever runs may not be ended."""
+    """At the moment that the hibernation ends; who may have been started by somebody else is left running."""
     for event in sim.new_events():
         operation = sim.db.operations.get(event.operation_id or 0)
         machine = sim.db.machines.get(operation.machine_id or 0) if operation is not None else None
         if event.type is EventType.HIBERNATED and machine is not None and machine.state is M.PARKED:
             box = sim.world.provider.boxes[machine.contract_id or ""]
-            if box.alive and not box.stopped and sim.db.is_saved(machine) and _was_watched(sim, operation):
+            if box.alive and not box.stopped and sim.db.is_saved(machine) and _ran_on(sim, operation, box):
                 return f"{box.contract} was to stop, and runs"
     return None
 
 
-def _was_watched(sim: Simulation, operation: OperationRow | None) -> bool:
+def _ran_on(sim: Simulation, operation: OperationRow | None, box: Box) -> bool:
+    """Nobody started it since the gate, and lists were there to show that it ran all along."""
     assert operation is not None
-    assert operation.point_of_no_return_at is not None
-    seen_at = max(operation.point_of_no_return_at.timestamp(), operation.memo.answered_at)
-    return sim.clock.now.timestamp() - seen_at <= WATCHED.total_seconds()
+    passed = operation.point_of_no_return_at
+    assert passed is not None
+    seen_at = max(passed.timestamp(), operation.memo.answered_at)
+    is_watched = sim.clock.now.timestamp() - seen_at <= WATCHED.total_seconds()
+    return is_watched and (box.boots_at is None or box.boots_at <= passed)
 
 
 def a_machine_that_runs_is_noticed(sim: Simulation) -> str | None:

@@ -86,7 +86,9 @@ def _standing(facts: Facts, seen: MachineSeen) -> Outcome:
         return Go("reach", memo=replace(memo, stage_at=0.0))
     if seen.phase is Phase.FAILED:
         return failed(facts, seen.reason, our_fault=seen.our_fault)
-    if seen.needs_start and not memo.started:
+    # One that was taken for running by a list from before its stop was never told to start.
+    lagged = memo.unsaved and seen.phase is Phase.STOPPED
+    if (seen.needs_start or lagged) and not memo.started:
         return Wait(0.0, "its start got lost", memo=replace(memo, start_wanted=True))
     late = _too_long(facts, memo, seen)
     if late:

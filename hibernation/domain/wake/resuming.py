@@ -26,7 +26,6 @@ _ASKED = {
     Constraint.PRICE: "its price",
 }
 _UP = (Phase.RUNNING, Phase.LOADING)
-_HOPELESS = (Phase.FAILED, Phase.OFFLINE)
 
 
 def before(facts: Facts, *, late: bool) -> Outcome | None:
@@ -81,8 +80,11 @@ def _seen(facts: Facts, seen: MachineSeen) -> Outcome:
         return Go("loading", changes, replace(memo, resumed=True, unsaved=True))
     if seen.phase is None:
         late = overdue(facts, facts.limits.standstill)
-        return _elsewhere(facts, "no list has it any more") if late else look_again(facts, "not listed")
-    if seen.phase in _HOPELESS:
+        return _lost(facts, "no list has it any more") if late else look_again(facts, "not listed")
+    if seen.phase is Phase.OFFLINE:
+        late = overdue(facts, facts.limits.resume)
+        return _lost(facts, "it is offline") if late else look_again(facts, "its host is offline")
+    if seen.phase is Phase.FAILED:
         return _elsewhere(facts, f"it is {seen.phase}", machine.host)
     wrong = misfit(facts.operation.want, machine)
     if wrong:
@@ -114,13 +116,20 @@ def gpu_fault(machine: MachineFacts, tested: Trial) -> str:
     return f"its GPU does not compute: {tested.compute}" if tested.compute else ""
 
 
-def _elsewhere(facts: Facts, reason: str, avoided: str = "") -> Outcome:
+def _lost(facts: Facts, reason: str) -> Outcome:
+    """It may have run for somebody: it counts again if it comes back before this wake has succeeded elsewhere."""
+    return _elsewhere(facts, reason, machine_of(facts).host, MachineState.LOST)
+
+
+def _elsewhere(
+    facts: Facts, reason: str, avoided: str = "", becomes: MachineState = MachineState.DESTROYING
+) -> Outcome:
     """End it and restore on another machine, unless only its disk has the workspace right."""
     if ending.is_needed(facts):
         return ending.keep_needed(facts, reason)
     told = f"the machine that was kept warm is not resumed: {reason}"
     changes = (
-        SetMachine(MachineState.DESTROYING, reason=reason),
+        SetMachine(becomes, reason=reason),
         Emit(EventType.MACHINE_REJECTED, told, {"host": machine_of(facts).host}),
         ForgetMachine(),
     )

@@ -27,9 +27,13 @@ def test_it_is_left_alone_in_its_time() -> None:
     assert planned() is None
 
 
-@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.OFFLINE])
-def test_it_is_ended_when_its_time_is_over(phase: Phase) -> None:
-    assert planned(until=OVER, phase=phase) == EndParked(1, "c1", "its time is over")
+def test_it_is_ended_when_its_time_is_over() -> None:
+    assert planned(until=OVER) == EndParked(1, "c1", "its time is over")
+
+
+@pytest.mark.parametrize("pressed", ["", "the credit ends"])
+def test_one_that_cannot_be_reached_may_be_at_work_and_is_never_ended(pressed: str) -> None:
+    assert planned(until=OVER, phase=Phase.OFFLINE, pressed=pressed) is None
 
 
 def test_it_is_ended_before_for_what_presses() -> None:

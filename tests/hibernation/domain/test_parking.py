@@ -104,7 +104,6 @@ def test_one_that_runs_on_is_told_again_to_stop_ever_later() -> None:
         ("destroy", NotFound("gone"), False),
         ("confirm", seen(Phase.RUNNING), True),
         ("confirm", seen(Phase.STOPPING), True),
-        ("confirm", ProviderUnavailable("away"), True),
     ],
 )
 def test_what_does_not_stop_is_ended(step: str, reply: Any, late: bool) -> None:
@@ -127,33 +126,44 @@ def test_what_does_not_stop_is_ended(step: str, reply: Any, late: bool) -> None:
     assert planned.effect == Destroy("c1")
 
 
-@pytest.mark.parametrize(
-    ("step", "reply"),
-    [
-        ("destroy", ProviderRefused("no")),
-        ("confirm", seen(Phase.RUNNING)),
-        ("confirm", ProviderUnavailable("away")),
-    ],
-)
-def test_what_was_not_watched_all_along_is_never_ended_for_running(step: str, reply: Any) -> None:
+@pytest.mark.parametrize("reply", [seen(Phase.RUNNING), seen(Phase.OFFLINE), ProviderUnavailable("away")])
+def test_what_was_not_watched_all_along_is_neither_stopped_nor_ended(reply: Any) -> None:
     """It may have stopped, and somebody may have started it since and work there."""
-    facts = stopping(step, point_of_no_return_at=ago(minutes=17), answered_at=ago(minutes=16).timestamp())
-    outcome = conclude(facts, reply)
+    long_ago = {"point_of_no_return_at": ago(minutes=17), "answered_at": ago(minutes=16).timestamp()}
+    assert plan(stopping("destroy", **long_ago)) == Go("confirm")
+    outcome = conclude(stopping("confirm", **long_ago), reply)
     assert isinstance(outcome, Finish)
     assert not [change for change in outcome.changes if isinstance(change, SetMachine)]
     assert SetStatus(InstanceStatus.HIBERNATED) in outcome.changes
     assert outcome.result["instance_destroyed"] is False
 
 
-def test_each_look_that_shows_it_running_is_remembered_while_there_is_no_gap() -> None:
+def test_one_that_comes_up_is_somebody_elses_and_left_at_once() -> None:
+    outcome = conclude(stopping("confirm"), seen(Phase.LOADING))
+    assert isinstance(outcome, Finish)
+    assert not [change for change in outcome.changes if isinstance(change, SetMachine)]
+
+
+def test_each_look_that_shows_it_running_is_remembered() -> None:
     watched = conclude(stopping("confirm"), seen(Phase.RUNNING))
     assert isinstance(watched, Wait)
     assert watched.memo is not None
     assert watched.memo.answered_at == NOON.timestamp()
-    after_a_gap = conclude(stopping("confirm", point_of_no_return_at=ago(seconds=90)), seen(Phase.RUNNING))
-    assert isinstance(after_a_gap, Wait)
-    assert after_a_gap.memo is not None
-    assert after_a_gap.memo.answered_at == 0.0
+
+
+def test_a_list_that_fails_ends_nothing_while_it_was_seen_running() -> None:
+    facts = stopping("confirm", point_of_no_return_at=ago(minutes=4), answered_at=ago(seconds=15).timestamp())
+    assert isinstance(conclude(facts, ProviderUnavailable("away")), Wait)
+
+
+def test_a_refusal_after_a_stop_that_was_taken_ends_nothing() -> None:
+    assert conclude(stopping("destroy", attempt=1), ProviderRefused("stopping already")) == Go("confirm")
+
+
+def test_a_damaged_copy_keeps_a_machine_that_one_list_lacks() -> None:
+    outcome = conclude(stopping("confirm", machine={"is_saved": False}), seen(None))
+    assert isinstance(outcome, Finish)
+    assert not [change for change in outcome.changes if isinstance(change, SetMachine)]
 
 
 def test_what_does_not_stop_stays_if_its_copy_was_found_damaged() -> None:

@@ -104,8 +104,6 @@ def test_one_that_runs_already_is_taken_and_may_hold_work(phase: Phase) -> None:
     ("facts", "reply"),
     [
         (resuming(), MachineSeen(Phase.FAILED)),
-        (resuming(), MachineSeen(Phase.OFFLINE)),
-        (resuming(entered_at=ago(minutes=1)), MachineSeen(None)),
         (resuming(want=OfferFilter(max_price=Decimal("0.39"))), MachineSeen(Phase.STOPPED)),
         (started(), NoCapacity()),
         (started(), ProviderRefused("no")),
@@ -122,11 +120,28 @@ def test_what_cannot_be_resumed_is_ended_and_another_chosen(facts: Facts, reply:
     assert not outcome.memo.resumed
 
 
+@pytest.mark.parametrize("phase", [Phase.OFFLINE, None])
+def test_one_that_cannot_be_seen_is_waited_for_and_then_lost_and_not_ended(phase: Phase | None) -> None:
+    """It may run for somebody: it counts again if it comes back before a wake has succeeded elsewhere."""
+    assert isinstance(conclude(resuming(), MachineSeen(phase)), Wait)
+    outcome = conclude(resuming(entered_at=ago(minutes=4)), MachineSeen(phase))
+    assert isinstance(outcome, Go)
+    assert (outcome.step, states(outcome)) == ("choose", [MachineState.LOST])
+
+
+def test_one_taken_for_running_by_an_old_list_is_started_when_it_stands_still() -> None:
+    facts = started("loading", memo=Memo(resumed=True, unsaved=True, key_attached=True))
+    outcome = conclude(facts, MachineSeen(Phase.STOPPED))
+    assert isinstance(outcome, Wait)
+    assert outcome.memo is not None
+    assert outcome.memo.start_wanted
+
+
 @pytest.mark.parametrize(
     ("facts", "reply"),
     [
         (resuming(machine={"is_saved": False}, entered_at=ago(minutes=1)), MachineSeen(None)),
-        (resuming(machine={"is_saved": False}), MachineSeen(Phase.OFFLINE)),
+        (resuming(machine={"is_saved": False}, entered_at=ago(minutes=4)), MachineSeen(Phase.OFFLINE)),
         (started(machine={"is_saved": False}), NoCapacity()),
         (started("loading", machine={"is_saved": False}), MachineSeen(Phase.FAILED)),
         (started("test", machine={"is_saved": False}), Trial(())),
