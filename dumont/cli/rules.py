@@ -165,8 +165,8 @@ def _hours(wake: str | None, sleep: str | None, timezone: str | None, days: str 
     return wish
 
 
-def week(text: str) -> list[int]:
-    """``mon-fri,sun`` as numbers, 0 for Monday; a span may go over Sunday."""
+def week(text: str) -> list[str]:
+    """``mon-fri,sun`` as the API takes it: each day by name, Monday first. A span may go over Sunday."""
     found: set[int] = set()
     for part in text.lower().split(","):
         first, dash, last = part.strip().partition("-")
@@ -175,7 +175,7 @@ def week(text: str) -> list[int]:
         start = _DAYS.index(first)
         length = (_DAYS.index(last) - start) % 7 if dash else 0
         found.update((start + n) % 7 for n in range(length + 1))
-    return sorted(found)
+    return [_DAYS[day] for day in sorted(found)]
 
 
 def _without_schedules(client: Client, instance: str, error: Refused) -> Exception:
