@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dumont.client.errors import Refused
-from dumont.client.http import Client
+from dumont.client.http import Client, Json
 
 from .arguments import AsJson, Instance
 from .exits import Code, Failure
@@ -20,6 +20,7 @@ from .session import instance_path, session_of
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+_TOLD_ONLY = {"instance_id", "next"}
 Shape = dict[str, Any]
 
 
@@ -139,13 +140,13 @@ def schedule(
     clear: Annotated[bool, typer.Option("--clear", help="No schedule any more.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show an instance's schedule, set it, or clear it."""
+    """Show an instance's schedule, change what is named of it, or clear it."""
     client, path = session_of(ctx).client, instance_path(instance, "schedule")
     wish = _hours(wake, sleep, timezone, days)
     if clear and wish:
         raise Failure(Code.USAGE, "Either --clear or times, not both.")
     try:
-        found = client.delete(path) if clear else client.put(path, wish) if wish else client.get(path)
+        found = client.delete(path) if clear else _changed(client, path, wish)
     except Refused as error:
         raise _without_schedules(client, instance, error) from None
     if clear and not as_json:
@@ -154,7 +155,21 @@ def schedule(
         _show(found, as_json=as_json)
 
 
-def _hours(wake: str | None, sleep: str | None, timezone: str | None, days: str | None) -> dict[str, Any]:
+def _changed(client: Client, path: str, wish: Json) -> Json:
+    """The schedule with ``wish`` in it. A PUT replaces the whole, so what is not named is sent as it was."""
+    found = client.get(path)
+    if not wish:
+        return found
+    kept = {name: value for name, value in found.items() if name not in _TOLD_ONLY}
+    return client.put(path, (kept if _is_set(found) else {}) | wish)
+
+
+def _is_set(found: Json) -> bool:
+    """Where there is no schedule, the API says no more than that it is off."""
+    return set(found) != {"enabled"}
+
+
+def _hours(wake: str | None, sleep: str | None, timezone: str | None, days: str | None) -> Json:
     for name, value in (("--wake", wake), ("--sleep", sleep)):
         if value is not None and not _TIME.fullmatch(value):
             raise Failure(Code.USAGE, f"{name} takes a time such as 09:00.")
@@ -165,8 +180,8 @@ def _hours(wake: str | None, sleep: str | None, timezone: str | None, days: str 
     return wish
 
 
-def week(text: str) -> list[int]:
-    """``mon-fri,sun`` as numbers, 0 for Monday; a span may go over Sunday."""
+def week(text: str) -> list[str]:
+    """``mon-fri,sun`` as the API takes it: each day by name, Monday first. A span may go over Sunday."""
     found: set[int] = set()
     for part in text.lower().split(","):
         first, dash, last = part.strip().partition("-")
@@ -175,7 +190,7 @@ def week(text: str) -> list[int]:
         start = _DAYS.index(first)
         length = (_DAYS.index(last) - start) % 7 if dash else 0
         found.update((start + n) % 7 for n in range(length + 1))
-    return sorted(found)
+    return [_DAYS[day] for day in sorted(found)]
 
 
 def _without_schedules(client: Client, instance: str, error: Refused) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,13 +107,13 @@ def get(
             Code.USAGE, "Say with -o FILE where to put it." if not target.name else "- holds no JSON too."
         )
     if not to_stdout and os.path.lexists(target) and not force:
-        raise Failure(Code.USAGE, f"{target} is there already: use --force, or -o FILE for another place.")
+        raise _taken(target)
     address = _inside(session, instance, snapshot, "files", "content") + f"?path={_quoted(path)}"
     with session.client.stream(address) as reply:
         if to_stdout:
             size = _receive(reply, sys.stdout.buffer, quiet=True)
         else:
-            with _replacing(target) as file:
+            with _arriving(target, force=force) as file:
                 size = _receive(reply, file, quiet=as_json)
     if as_json:
         print_json({"path": path, "file": os.fsencode(target).decode(errors="replace"), "bytes": size})
@@ -134,20 +135,38 @@ def _quoted(path: str) -> str:
     return quote(os.fsencode(path), safe="")
 
 
+def _taken(target: Path) -> Failure:
+    return Failure(Code.USAGE, f"{target} is there already: use --force, or -o FILE for another place.")
+
+
 @contextmanager
-def _replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A file beside ``target`` that takes its place when all went well, and is gone when not."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+def _arriving(target: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    """A file beside ``target``, for its owner only, that takes that name when all went well, and is gone when not."""
     try:
-        with beside.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
+        number, beside = tempfile.mkstemp(".part", f".{target.name}.", target.parent)
+        try:
+            with open(number, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            (os.replace if force else _name_anew)(beside, target)
+        finally:
+            Path(beside).unlink(missing_ok=True)
+    except FileExistsError:
+        raise _taken(target) from None
     except OSError as error:
         raise Failure(Code.FAILED, f"{target} cannot be written: {error.strerror or error}.") from None
-    finally:
-        beside.unlink(missing_ok=True)
+
+
+def _name_anew(beside: str, target: Path) -> None:
+    """``FileExistsError`` if somebody made ``target`` since we looked: to rename would replace it."""
+    try:
+        os.link(beside, target)
+    except FileExistsError:
+        raise
+    except OSError:  # not every filesystem has links: there an empty file takes the name first
+        target.open("xb").close()
+        os.replace(beside, target)
 
 
 def _receive(reply: httpx.Response, to: IO[bytes], *, quiet: bool) -> int:

@@ -106,12 +106,17 @@ class Client:
 
     @contextmanager
     def stream(self, path: str) -> Iterator[httpx.Response]:
-        """The answer before its body, which the caller reads. ``Unreachable`` also if it breaks off."""
+        """The answer before its body, which the caller reads: the bytes as they are, never encoded.
+
+        ``Unreachable`` also if it breaks off, or if something in between encodes it all the same.
+        """
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         try:
-            with self._http.stream("GET", path, headers={"Accept": "*/*"}) as reply:
+            with self._http.stream("GET", path, headers=headers) as reply:
                 if not reply.is_success:
                     reply.read()
                     raise _refused(reply)
+                _check_plain(reply)
                 yield reply
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
@@ -124,6 +129,12 @@ def _here(link: str) -> str:
     """The same address on the server that we talk to: behind a proxy, links may name another."""
     parts = urlsplit(link)
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _check_plain(reply: httpx.Response) -> None:
+    encoding = reply.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise Unreachable(f"What answers at {reply.url.host} encodes files as {encoding[:_SHOWN]}, unasked.")
 
 
 def _object(reply: httpx.Response) -> Json:

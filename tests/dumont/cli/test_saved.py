@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import Result
 
 from hibernation.models import Instance
 from hibernation.services.browse import shelf
@@ -65,13 +68,33 @@ def test_a_file_arrives_whole(terminal: Terminal, asleep: Instance, tmp_path: Pa
     assert (tmp_path / "model.bin").read_bytes() == MODEL
     told = terminal.json("get", asleep.pk, "data/model.bin", "-o", "copy")
     assert told == {"path": "data/model.bin", "file": "copy", "bytes": len(MODEL)}
-    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_a_file_is_for_its_owner_only_from_the_first_byte_on(
+    terminal: Terminal, asleep: Instance, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    modes: list[int] = []
+
+    def body() -> Iterator[bytes]:
+        modes.extend(part.stat().st_mode & 0o777 for part in tmp_path.glob(".notes.txt.*.part"))
+        yield b"hello"
+
+    get_streamed(terminal, asleep, body(), *options)
+    assert modes == [0o600]
+    assert (tmp_path / "notes.txt").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.glob("*notes*")] == ["notes.txt"]
+
+
+def get_streamed(
+    terminal: Terminal, asleep: Instance, body: Iterator[bytes], *options: str, code: int = 0
+) -> Result:
+    """``get notes.txt`` of a server that sends ``body``."""
+    assert asleep.snapshot is not None
+    terminal.wire.replies = [httpx.Response(200, content=body)]
+    return terminal.run(
+        "get", asleep.pk, "notes.txt", "--snapshot", asleep.snapshot.name, *options, code=code
+    )
 
 
 def test_a_file_goes_to_stdout_and_nothing_with_it(terminal: Terminal, asleep: Instance) -> None:
@@ -98,6 +121,54 @@ def test_a_file_that_is_there_is_only_replaced_by_order(
     assert (tmp_path / "notes.txt").read_text() == "mine"
     terminal.run("get", asleep.pk, "notes.txt", "--force")
     assert (tmp_path / "notes.txt").read_text() == "hello"
+
+
+def no_links(*names: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_somebody_makes_meanwhile_is_not_replaced(
+    terminal: Terminal, asleep: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+
+    def body() -> Iterator[bytes]:
+        (tmp_path / "notes.txt").write_text("mine")
+        yield b"hello"
+
+    assert "--force" in get_streamed(terminal, asleep, body(), code=2).stderr
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert list(tmp_path.glob(".notes*")) == []
+
+
+def test_a_file_arrives_also_where_there_are_no_links(
+    terminal: Terminal, asleep: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    terminal.run("get", asleep.pk, "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "hello"
+    assert list(tmp_path.glob(".notes*")) == []
+
+
+def test_what_another_download_left_is_neither_used_nor_deleted(
+    terminal: Terminal, asleep: Instance, tmp_path: Path
+) -> None:
+    other = tmp_path / f".notes.txt.{os.getpid()}.part"
+    other.write_text("theirs")
+    terminal.run("get", asleep.pk, "notes.txt")
+    assert other.read_text() == "theirs"
+    assert (tmp_path / "notes.txt").read_text() == "hello"
+
+
+def test_what_comes_encoded_is_not_kept(terminal: Terminal, asleep: Instance, tmp_path: Path) -> None:
+    assert asleep.snapshot is not None
+    encoded = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"\x1f\x8b"))
+    terminal.wire.replies = [encoded]
+    shown = terminal.run("get", asleep.pk, "notes.txt", "--snapshot", asleep.snapshot.name, code=6).stderr
+    assert "as gzip" in shown
+    assert list(tmp_path.glob("*notes*")) == []
 
 
 def test_a_file_that_ends_early_leaves_nothing(terminal: Terminal, asleep: Instance, tmp_path: Path) -> None:

@@ -101,6 +101,22 @@ def test_a_stream_that_is_refused_or_breaks_off_says_so() -> None:
         pass
 
 
+def test_a_stream_asks_for_the_bytes_as_they_are() -> None:
+    seen: list[httpx.Request] = []
+    plain_reply = httpx.Response(
+        200, headers={"Content-Encoding": "identity"}, stream=httpx.ByteStream(b"bytes")
+    )
+    with answering(plain_reply, seen=seen).stream("/api/x") as reply:
+        assert b"".join(reply.iter_raw()) == b"bytes"
+    assert seen[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_a_stream_that_comes_encoded_all_the_same_is_refused() -> None:
+    encoded = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"\x1f\x8b"))
+    with pytest.raises(Unreachable, match="as gzip"), answering(encoded).stream("/api/x"):
+        pass
+
+
 def test_who_has_no_token_sends_none() -> None:
     seen: list[httpx.Request] = []
     anybody = Client(
