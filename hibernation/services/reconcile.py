@@ -35,6 +35,7 @@ from hibernation.domain.reconcile import (
     status_after_loss,
 )
 from hibernation.domain.states import (
+    LIVE_MACHINE_STATES,
     EventType,
     InstanceStatus,
     MachineState,
@@ -65,6 +66,7 @@ _LONGEST_LABEL = 128
 LATE = timedelta(seconds=2)
 """A step this long overdue lost its message: flushed broker, killed worker, failed publish."""
 _OVER = (MachineState.DESTROYED, MachineState.VOID, MachineState.RELEASED)
+_KEPT = LIVE_MACHINE_STATES | {MachineState.PARKED}
 _MAY_RESUME = (InstanceStatus.FAILED, InstanceStatus.HIBERNATED, InstanceStatus.DELETED)
 _MAY_BE_SENT_AWAY = (
     MachineState.ABANDONED,
@@ -112,7 +114,7 @@ def _reconcile_provider(provider: Provider) -> int:
     rows = [_row(machine, owned=machine.pk in owned) for machine in watched]
     actions = plan_reconcile(listing, rows, our_prefix=settings.DUMONT_LABEL_PREFIX, now=db_now())
     for action in actions:
-        _carry_out(provider, action, listed)
+        _try(provider, action, listed)
     looked_after = look_after(provider, listed)
     refresh(provider)
     return ended + len(actions) + looked_after
@@ -162,15 +164,27 @@ def _last_beat_at(machine: Machine) -> datetime | None:
 
 
 def _holds_work(machine: Machine) -> bool:
-    """Lost while it held the workspace, which has not come back elsewhere since: a wake that failed changes nothing."""
+    """Lost while it held the workspace, which has not come back elsewhere since: a wake that failed changes nothing.
+
+    A wake that began on this machine, lost it and went on elsewhere counts: it began before the loss.
+    """
     if machine.state != MachineState.LOST or machine.activated_at is None:
         return False
-    return not Operation.objects.filter(
+    woken = Operation.objects.filter(
         instance=machine.instance_id,
         kind=OperationKind.WAKE,
         state=OperationState.SUCCEEDED,
-        started_at__gt=machine.state_changed_at,
-    ).exists()
+        finished_at__gt=machine.state_changed_at,
+    )
+    return not woken.exclude(machine=machine).exists()
+
+
+def _try(provider: Provider, action: Action, listed: dict[str, RentedMachine]) -> None:
+    """``except Exception``: one row that cannot be dealt with must not stop what the others need."""
+    try:
+        _carry_out(provider, action, listed)
+    except Exception:
+        log.exception("reconcile: %s failed, the next list tries again", action)
 
 
 def _carry_out(provider: Provider, action: Action, listed: dict[str, RentedMachine]) -> None:
@@ -275,6 +289,8 @@ def _back_in_service(machine_id: int) -> None:
     if instance is None or machine.state != MachineState.LOST or not _holds_work(machine):
         return
     if running_operation(instance) is not None or instance.status not in _MAY_RESUME:
+        return
+    if instance.machines.filter(state__in=_KEPT).exists():
         return
     set_machine(machine, MachineState.ACTIVE, now, reason="it is listed again")
     arrow = set_status(instance, InstanceStatus.RUNNING, now)

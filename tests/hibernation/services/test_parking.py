@@ -18,7 +18,7 @@ from hibernation.domain.errors import (
 from hibernation.domain.standing import LISTS_BELIEVED
 from hibernation.domain.states import CreditLevel, InstanceStatus, MachineState, OperationState, Phase
 from hibernation.models import Instance, Machine, Operation, ProviderAccount, UsageInterval
-from hibernation.providers.base import SshAddress
+from hibernation.providers.base import RentedMachine, SshAddress
 from hibernation.services import operations
 from hibernation.services.accounts import facts_of_all
 from hibernation.services.clock import db_now
@@ -472,6 +472,45 @@ def test_one_that_vanished_while_somebody_ran_it_counts_if_it_comes_back(warm: W
     lists(warm, 1)
     instance.refresh_from_db()
     assert (instance.status, machine_of(instance).state) == (InstanceStatus.RUNNING, MachineState.ACTIVE)
+
+
+def lost_by_its_wake(world: World) -> tuple[Instance, Machine, RentedMachine]:
+    """A machine that a wake was starting when lists began to lack it; the wake went on elsewhere and succeeded."""
+    instance = parked(world)
+    operation = world.run(world.wake(instance), until="loading")
+    first = machine_of(instance)
+    listed = world.provider.machines.pop(first.contract_id or "")
+    lists(world, 4)
+    assert machine_of(instance).state == MachineState.LOST
+    assert world.run(operation).state == OperationState.SUCCEEDED
+    first.refresh_from_db()
+    return instance, first, listed
+
+
+def test_one_that_its_wake_lost_is_ended_when_it_comes_back(warm: World) -> None:
+    instance, first, listed = lost_by_its_wake(warm)
+    warm.provider.machines[listed.contract_id] = listed
+    lists(warm, 3)
+    first.refresh_from_db()
+    assert first.state == MachineState.DESTROYED
+    assert listed.contract_id not in warm.provider.machines
+    assert_consistent(instance)
+
+
+def test_one_that_is_lost_does_not_come_back_beside_a_parked_one(
+    warm: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is believed to hold: one machine at a time is kept."""
+    instance, first, listed = lost_by_its_wake(warm)
+    warm.run(warm.hibernate(instance))
+    Operation.objects.filter(instance=instance, kind="wake").update(machine=first)
+    warm.provider.machines[listed.contract_id] = listed
+    lists(warm, 2)
+    first.refresh_from_db()
+    instance.refresh_from_db()
+    assert (first.state, instance.status) == (MachineState.LOST, InstanceStatus.HIBERNATED)
+    assert "failed" not in caplog.text
+    assert_consistent(instance)
 
 
 # A copy that is not good any more

@@ -6,13 +6,16 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.db import IntegrityError
 
 from hibernation.domain.errors import ProviderUnavailable
 from hibernation.domain.states import InstanceStatus, MachineState, OperationState, Phase
 from hibernation.models import Event, Instance, Machine, Operation, UsageInterval
+from hibernation.services import reconcile as reconciling
 from hibernation.services.clock import db_now
 from hibernation.services.reconcile import _destroy, reconcile
 from tests.factories import idle_for, make_machine
+from tests.hibernation.services.provider import FakeProvider
 from tests.hibernation.services.world import World, assert_consistent, events
 
 pytestmark = pytest.mark.django_db
@@ -189,6 +192,22 @@ def test_an_orphan_that_goes_by_itself_is_over(world: World) -> None:
     world.provider.machines.clear()
     reconcile()
     assert only_machine().state == MachineState.DESTROYED
+
+
+def test_a_row_that_cannot_be_dealt_with_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (make_machine(None, state=MachineState.DESTROYING) for _ in range(2))
+
+    def deal(provider: FakeProvider, machine_id: int, contract_id: str) -> None:
+        if machine_id == first.pk:
+            raise IntegrityError("a row in the way")
+        _destroy(provider, machine_id, contract_id)
+
+    monkeypatch.setattr(reconciling, "_destroy", deal)
+    reconcile()
+    assert world.provider.calls("destroy") == [f"destroy {second.contract_id}"]
+    assert f"machine_id={first.pk}" in caplog.text
 
 
 def test_strangers_are_never_touched(world: World) -> None:
