@@ -249,7 +249,7 @@ def _send_away(machine_id: int, contract_id: str) -> bool:
 @transaction.atomic
 def _declare_lost(machine_id: int) -> None:
     machine, now = locked_machine(machine_id), db_now()
-    if machine.state == MachineState.PARKED:
+    if machine.state == MachineState.PARKED and not _is_occupied(machine):
         no_longer_listed(machine, now)
     if machine.state not in (MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE):
         return
@@ -263,6 +263,11 @@ def _declare_lost(machine_id: int) -> None:
     instance.last_error = f"the machine vanished from the provider's list; {_what_is_kept(kept, now)}"
     instance.save(update_fields=["last_error"])
     emit(EventType.MACHINE_LOST, instance.last_error, instance=instance, now=now, status=arrow)
+
+
+def _is_occupied(machine: Machine) -> bool:
+    """An operation that stops or starts a machine finds out by itself that it is gone."""
+    return machine.instance is not None and running_operation(machine.instance) is not None
 
 
 def _what_is_kept(kept: Snapshot | None, now: datetime) -> str:
