@@ -19,6 +19,7 @@ from hibernation.box.fence import resume_writers
 from hibernation.domain.backoff import retry_seconds
 from hibernation.domain.durations import in_words
 from hibernation.domain.errors import BoxError, ProviderError
+from hibernation.domain.parking import at_price
 from hibernation.domain.reconcile import (
     Action,
     ConfirmDestroyed,
@@ -34,6 +35,7 @@ from hibernation.domain.reconcile import (
     plan_reconcile,
     status_after_loss,
 )
+from hibernation.domain.standing import ALARM_EVERY
 from hibernation.domain.states import (
     LIVE_MACHINE_STATES,
     EventType,
@@ -283,8 +285,27 @@ def _recover(machine_id: int) -> None:
         resume_writers(box_of(machine))
     except BoxError as error:
         log.warning("machine %s is listed again but does not answer: %s", machine.contract_id, error)
+        _tell_unanswering(machine_id, error.message)
         return
     _back_in_service(machine_id)
+
+
+@transaction.atomic
+def _tell_unanswering(machine_id: int, why: str) -> None:
+    """Once a day: it may have the latest work, so only a person may give it up."""
+    machine, now = locked_machine(machine_id), db_now()
+    instance = machine.instance
+    if instance is None or machine.state != MachineState.LOST or not _holds_work(machine):
+        return
+    if machine.alarmed_at is not None and now - machine.alarmed_at < ALARM_EVERY:
+        return
+    machine.alarmed_at = now
+    machine.save(update_fields=["alarmed_at"])
+    emit(EventType.STILL_BILLING,
+         f"the lost machine {machine} is listed again and bills{at_price(machine.price_per_hour)}, but does not answer "
+         f"({why}); it may have unsaved work: mend it, or wake {instance.pk} elsewhere or give it up with "
+         f"manage.py forget_machine {machine}, which ends it",
+         instance=instance, now=now, data={"contract_id": machine.contract_id})  # fmt: skip
 
 
 @transaction.atomic

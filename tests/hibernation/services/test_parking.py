@@ -518,6 +518,9 @@ def test_one_that_vanished_while_somebody_ran_it_counts_if_it_comes_back(warm: W
     lists(warm, 1)
     instance.refresh_from_db()
     assert (instance.status, machine_of(instance).state) == (InstanceStatus.RUNNING, MachineState.ACTIVE)
+    bills = UsageInterval.objects.get(ended_at__isnull=True)
+    assert (bills.stopped, bills.price_per_hour) == (False, machine_of(instance).price_per_hour)
+    assert_consistent(instance)
 
 
 @pytest.mark.parametrize("kind", ["hibernation", "wake"])

@@ -95,6 +95,24 @@ def test_a_lost_machine_that_returns_and_does_not_answer_waits(world: World) -> 
     assert_consistent(instance)
 
 
+def test_a_lost_machine_that_returns_and_does_not_answer_is_told_daily(world: World) -> None:
+    instance = lost(world)
+    machine = only_machine()
+    world.box(machine).unreachable = True
+    world.provider.rent(machine.label, contract=machine.contract_id)
+    for _ in range(3):
+        reconcile()
+        world.pass_time(30)
+    assert events(instance) == ["machine_lost", "still_billing"]
+    assert "forget_machine" in instance.events.latest("id").reason
+    world.pass_time(24 * 3600)
+    reconcile()
+    assert events(instance).count("still_billing") == 2
+    world.box(machine).unreachable = False
+    reconcile()
+    assert (only_machine().state, only_machine().alarmed_at) == (MachineState.ACTIVE, None)
+
+
 def test_a_lost_machine_that_returns_after_a_wake_elsewhere_is_ended(world: World) -> None:
     instance = world.asleep()
     world.run(world.wake(instance))
