@@ -19,6 +19,7 @@ from hibernation.box.fence import resume_writers
 from hibernation.domain.backoff import retry_seconds
 from hibernation.domain.durations import in_words
 from hibernation.domain.errors import BoxError, ProviderError
+from hibernation.domain.parking import at_price
 from hibernation.domain.reconcile import (
     Action,
     ConfirmDestroyed,
@@ -34,7 +35,9 @@ from hibernation.domain.reconcile import (
     plan_reconcile,
     status_after_loss,
 )
+from hibernation.domain.standing import ALARM_EVERY
 from hibernation.domain.states import (
+    LIVE_MACHINE_STATES,
     EventType,
     InstanceStatus,
     MachineState,
@@ -65,6 +68,7 @@ _LONGEST_LABEL = 128
 LATE = timedelta(seconds=2)
 """A step this long overdue lost its message: flushed broker, killed worker, failed publish."""
 _OVER = (MachineState.DESTROYED, MachineState.VOID, MachineState.RELEASED)
+_KEPT = LIVE_MACHINE_STATES | {MachineState.PARKED}
 _MAY_RESUME = (InstanceStatus.FAILED, InstanceStatus.HIBERNATED, InstanceStatus.DELETED)
 _MAY_BE_SENT_AWAY = (
     MachineState.ABANDONED,
@@ -112,7 +116,7 @@ def _reconcile_provider(provider: Provider) -> int:
     rows = [_row(machine, owned=machine.pk in owned) for machine in watched]
     actions = plan_reconcile(listing, rows, our_prefix=settings.DUMONT_LABEL_PREFIX, now=db_now())
     for action in actions:
-        _carry_out(provider, action, listed)
+        _try(provider, action, listed)
     looked_after = look_after(provider, listed)
     refresh(provider)
     return ended + len(actions) + looked_after
@@ -162,15 +166,27 @@ def _last_beat_at(machine: Machine) -> datetime | None:
 
 
 def _holds_work(machine: Machine) -> bool:
-    """Lost while it held the workspace, which has not come back elsewhere since: a wake that failed changes nothing."""
+    """Lost while it held the workspace, which has not come back elsewhere since: a wake that failed changes nothing.
+
+    A wake that began on this machine, lost it and went on elsewhere counts: it began before the loss.
+    """
     if machine.state != MachineState.LOST or machine.activated_at is None:
         return False
-    return not Operation.objects.filter(
+    woken = Operation.objects.filter(
         instance=machine.instance_id,
         kind=OperationKind.WAKE,
         state=OperationState.SUCCEEDED,
-        started_at__gt=machine.state_changed_at,
-    ).exists()
+        finished_at__gt=machine.state_changed_at,
+    )
+    return not woken.exclude(machine=machine).exists()
+
+
+def _try(provider: Provider, action: Action, listed: dict[str, RentedMachine]) -> None:
+    """``except Exception``: one row that cannot be dealt with must not stop what the others need."""
+    try:
+        _carry_out(provider, action, listed)
+    except Exception:
+        log.exception("reconcile: %s failed, the next list tries again", action)
 
 
 def _carry_out(provider: Provider, action: Action, listed: dict[str, RentedMachine]) -> None:
@@ -235,7 +251,7 @@ def _send_away(machine_id: int, contract_id: str) -> bool:
 @transaction.atomic
 def _declare_lost(machine_id: int) -> None:
     machine, now = locked_machine(machine_id), db_now()
-    if machine.state == MachineState.PARKED:
+    if machine.state == MachineState.PARKED and not _is_occupied(machine):
         no_longer_listed(machine, now)
     if machine.state not in (MachineState.LAUNCHED, MachineState.SPARE, MachineState.ACTIVE):
         return
@@ -251,6 +267,11 @@ def _declare_lost(machine_id: int) -> None:
     emit(EventType.MACHINE_LOST, instance.last_error, instance=instance, now=now, status=arrow)
 
 
+def _is_occupied(machine: Machine) -> bool:
+    """An operation that stops or starts a machine finds out by itself that it is gone."""
+    return machine.instance is not None and running_operation(machine.instance) is not None
+
+
 def _what_is_kept(kept: Snapshot | None, now: datetime) -> str:
     if kept is None or kept.frozen_at is None:
         return "no proven copy of its workspace was kept"
@@ -264,8 +285,27 @@ def _recover(machine_id: int) -> None:
         resume_writers(box_of(machine))
     except BoxError as error:
         log.warning("machine %s is listed again but does not answer: %s", machine.contract_id, error)
+        _tell_unanswering(machine_id, error.message)
         return
     _back_in_service(machine_id)
+
+
+@transaction.atomic
+def _tell_unanswering(machine_id: int, why: str) -> None:
+    """Once a day: it may have the latest work, so only a person may give it up."""
+    machine, now = locked_machine(machine_id), db_now()
+    instance = machine.instance
+    if instance is None or machine.state != MachineState.LOST or not _holds_work(machine):
+        return
+    if machine.alarmed_at is not None and now - machine.alarmed_at < ALARM_EVERY:
+        return
+    machine.alarmed_at = now
+    machine.save(update_fields=["alarmed_at"])
+    emit(EventType.STILL_BILLING,
+         f"the lost machine {machine} is listed again and bills{at_price(machine.price_per_hour)}, but does not answer "
+         f"({why}); it may have unsaved work: mend it, or wake {instance.pk} elsewhere or give it up with "
+         f"manage.py forget_machine {machine}, which ends it",
+         instance=instance, now=now, data={"contract_id": machine.contract_id})  # fmt: skip
 
 
 @transaction.atomic
@@ -275,6 +315,8 @@ def _back_in_service(machine_id: int) -> None:
     if instance is None or machine.state != MachineState.LOST or not _holds_work(machine):
         return
     if running_operation(instance) is not None or instance.status not in _MAY_RESUME:
+        return
+    if instance.machines.filter(state__in=_KEPT).exists():
         return
     set_machine(machine, MachineState.ACTIVE, now, reason="it is listed again")
     arrow = set_status(instance, InstanceStatus.RUNNING, now)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.db import transaction
+
 from hibernation.domain.states import MachineState, Phase
 from hibernation.models import Machine, ProviderAccount
 from hibernation.providers.base import RentedMachine
@@ -32,14 +34,24 @@ _FIELDS = (
 
 
 def note_list(provider: str, listed: Mapping[str, RentedMachine], taken_at: datetime) -> None:
-    """Remember a complete list, ``listed`` by contract id. An older one than the last changes nothing."""
-    known = Machine.objects.filter(provider=provider, contract_id__in=listed)
-    newer = [row for row in known.exclude(state=MachineState.RELEASED) if _is_news(row, taken_at)]
+    """Remember a complete list, ``listed`` by contract id. An older one than the last changes nothing.
+
+    A row that is being changed just now is left to the next list.
+    """
+    _note_machines(provider, listed, taken_at)
+    burn = sum(map(_an_hour_of, listed.values()), Decimal(0))
+    _note(provider, listed_at=taken_at, list_error="", burn_per_hour=burn)
+
+
+@transaction.atomic
+def _note_machines(provider: str, listed: Mapping[str, RentedMachine], taken_at: datetime) -> None:
+    """Under locks: what a machine's change of state has cleared must not be written back."""
+    rows = Machine.objects.select_for_update(no_key=True, skip_locked=True)
+    known = rows.filter(provider=provider, contract_id__in=listed).exclude(state=MachineState.RELEASED)
+    newer = [row for row in known if _is_news(row, taken_at)]
     for row in newer:
         _see(row, listed[row.contract_id or ""], taken_at)
     Machine.objects.bulk_update(newer, _FIELDS)
-    burn = sum(map(_an_hour_of, listed.values()), Decimal(0))
-    _note(provider, listed_at=taken_at, list_error="", burn_per_hour=burn)
 
 
 def _an_hour_of(found: RentedMachine) -> Decimal:
@@ -57,11 +69,14 @@ def _note(provider: str, **facts: datetime | str | Decimal) -> None:
 
 
 def _is_news(row: Machine, taken_at: datetime) -> bool:
+    """A list that was taken before a machine was parked says nothing of how it stands since."""
+    if row.state == MachineState.PARKED and taken_at <= row.state_changed_at:
+        return False
     return row.listed_at is None or row.listed_at < taken_at
 
 
 def _see(row: Machine, found: RentedMachine, taken_at: datetime) -> None:
-    again = row.phase == found.phase
+    again = row.phase == found.phase and not _was_seen_before_parking(row)
     row.phase_lists = row.phase_lists + 1 if again else 1
     row.phase_since = row.phase_since if again else taken_at
     row.phase, row.phase_reason, row.listed_at = found.phase, found.reason, taken_at
@@ -69,6 +84,11 @@ def _see(row: Machine, found: RentedMachine, taken_at: datetime) -> None:
     row.stopped_usd_hour, row.country = found.stopped_usd_hour, found.country or row.country
     if not _is_same_end(row.ends_at, found.ends_at):
         row.ends_at, row.end_told_at = found.ends_at, None
+
+
+def _was_seen_before_parking(row: Machine) -> bool:
+    since = row.phase_since
+    return row.state == MachineState.PARKED and since is not None and since <= row.state_changed_at
 
 
 def _is_same_end(before: datetime | None, now: datetime | None) -> bool:

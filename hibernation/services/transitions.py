@@ -116,7 +116,7 @@ def set_machine(
         fields += ["activated_at", "parked_until", "parked_snapshot"]
     if state is MachineState.PARKED or (old is MachineState.PARKED and state is MachineState.LAUNCHED):
         fields += _begin_anew(machine)
-    elif old is MachineState.PARKED:
+    elif old in (MachineState.PARKED, MachineState.LOST):
         machine.missing_since = machine.alarmed_at = None
         fields += ["missing_since", "alarmed_at"]
     if state is MachineState.DESTROYED:
@@ -142,7 +142,9 @@ def _count_usage(machine: Machine, old: MachineState, state: MachineState, now: 
         # It was not gone: the interval that was closed too early goes on.
         last = UsageInterval.objects.filter(machine=machine).order_by("-id")[:1]
         UsageInterval.objects.filter(pk__in=last.values("pk")).update(ended_at=None)
-    if MachineState.PARKED in (old, state) and state not in (MachineState.DESTROYING, *_ENDS_USAGE):
+    was_stopped = old is MachineState.PARKED or (old is MachineState.LOST and _stopped_last(machine))
+    changes = state is MachineState.PARKED or (was_stopped and state is not MachineState.DESTROYING)
+    if changes and state not in _ENDS_USAGE:
         _change_price(machine, now)
     elif state in _STARTS_USAGE or (old is MachineState.ADOPTING and state is MachineState.ACTIVE):
         began = machine.launched_at or machine.intended_at
@@ -157,6 +159,11 @@ def _count_usage(machine: Machine, old: MachineState, state: MachineState, now: 
         )
     if state in _ENDS_USAGE:
         UsageInterval.objects.filter(machine=machine, ended_at__isnull=True).update(ended_at=now)
+
+
+def _stopped_last(machine: Machine) -> bool:
+    """A machine that was lost from its parking comes back running: its disk's price is over."""
+    return UsageInterval.objects.filter(machine=machine, ended_at__isnull=True, stopped=True).exists()
 
 
 def _change_price(machine: Machine, now: datetime) -> None:

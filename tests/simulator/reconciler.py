@@ -139,7 +139,8 @@ class Reconciler:
 
     def _declare_lost(self, machine: Machine) -> None:
         if machine.state is MachineState.PARKED:
-            self.keeping_warm.no_longer_listed(machine)
+            if self.db.running(machine.instance_id or 0) is None:
+                self.keeping_warm.no_longer_listed(machine)
             return
         instance = self.db.instances[machine.instance_id or 0]
         self.witness.declared_lost.append(machine.id)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from hibernation.domain.errors import (
     Conflict,
@@ -18,7 +21,7 @@ from hibernation.domain.errors import (
 from hibernation.domain.standing import LISTS_BELIEVED
 from hibernation.domain.states import CreditLevel, InstanceStatus, MachineState, OperationState, Phase
 from hibernation.models import Instance, Machine, Operation, ProviderAccount, UsageInterval
-from hibernation.providers.base import SshAddress
+from hibernation.providers.base import RentedMachine, SshAddress
 from hibernation.services import operations
 from hibernation.services.accounts import facts_of_all
 from hibernation.services.clock import db_now
@@ -27,8 +30,9 @@ from hibernation.services.forget import forget_machine
 from hibernation.services.heartbeats import Forbidden
 from hibernation.services.instances import configure, release_instance
 from hibernation.services.parking import MachineLive
-from hibernation.services.reconcile import reconcile
+from hibernation.services.reconcile import _declare_lost, reconcile
 from hibernation.services.retention import SnapshotInUse, delete_snapshot
+from hibernation.services.sightings import note_list
 from hibernation.snapshots.verification import Fault
 from tests.factories import PROVIDER
 from tests.hibernation.services.box import tree
@@ -421,6 +425,48 @@ def test_one_that_runs_and_not_by_us_is_looked_after_again(warm: World) -> None:
     assert warm.provider.calls("destroy") == []
 
 
+def test_one_that_ran_on_when_it_was_parked_is_looked_after_again(warm: World) -> None:
+    """A list that was on its way meanwhile must not make all that follow it look old."""
+    instance = parked(warm)
+    warm.provider.show(machine_of(instance).contract_id or "", phase=Phase.RUNNING)
+    note_list(PROVIDER, warm.provider.machines, machine_of(instance).state_changed_at)
+    assert machine_of(instance).phase == ""
+    lists(warm)
+    assert machine_of(instance).state == MachineState.ACTIVE
+
+
+def test_what_was_seen_of_one_before_it_was_parked_is_not_counted(warm: World) -> None:
+    instance = parked(warm)
+    machine = machine_of(instance)
+    warm.provider.show(machine.contract_id or "", phase=Phase.RUNNING)
+    instance.machines.update(phase=Phase.RUNNING, phase_since=machine.state_changed_at, phase_lists=7)
+    lists(warm, 1)
+    assert machine_of(instance).phase_lists == 1
+    lists(warm, LISTS_BELIEVED - 1)
+    assert machine_of(instance).state == MachineState.ACTIVE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_list_does_not_write_over_a_machine_that_is_being_parked(warm: World) -> None:
+    instance = awake(warm)
+    machine = machine_of(instance)
+    taken_at = db_now()
+
+    def note() -> None:
+        with closing(connection):
+            note_list(PROVIDER, warm.provider.machines, taken_at)
+
+    with transaction.atomic():
+        instance.machines.update(phase="", phase_lists=0, state_changed_at=db_now())
+        thread = threading.Thread(target=note)
+        thread.start()
+        thread.join(timeout=5)
+        was_left_out = not thread.is_alive()
+    thread.join()
+    machine.refresh_from_db()
+    assert (was_left_out, machine.phase, machine.phase_lists) == (True, "", 0)
+
+
 def test_its_time_does_not_end_one_that_runs(warm: World) -> None:
     instance = parked(warm)
     warm.pass_time(3600)
@@ -472,6 +518,66 @@ def test_one_that_vanished_while_somebody_ran_it_counts_if_it_comes_back(warm: W
     lists(warm, 1)
     instance.refresh_from_db()
     assert (instance.status, machine_of(instance).state) == (InstanceStatus.RUNNING, MachineState.ACTIVE)
+    bills = UsageInterval.objects.get(ended_at__isnull=True)
+    assert (bills.stopped, bills.price_per_hour) == (False, machine_of(instance).price_per_hour)
+    assert_consistent(instance)
+
+
+@pytest.mark.parametrize("kind", ["hibernation", "wake"])
+def test_one_that_vanishes_is_left_to_the_operation_at_work_on_it(warm: World, kind: str) -> None:
+    if kind == "wake":
+        instance = parked(warm)
+        operation = warm.wake(instance)
+    else:
+        instance = awake(warm)
+        operation = warm.run(warm.hibernate(instance), until="confirm")
+    warm.provider.machines.clear()
+    _declare_lost(machine_of(instance).pk)
+    assert machine_of(instance).state == MachineState.PARKED
+    warm.step(operation)
+    warm.pass_time(200)
+    warm.run(operation)
+    assert operation.state == OperationState.SUCCEEDED, operation.error
+    assert machine_of(instance).state in (MachineState.DESTROYED, MachineState.DESTROYING)
+
+
+def lost_by_its_wake(world: World) -> tuple[Instance, Machine, RentedMachine]:
+    """A machine that a wake was starting when lists began to lack it; the wake went on elsewhere and succeeded."""
+    instance = parked(world)
+    operation = world.run(world.wake(instance), until="loading")
+    first = machine_of(instance)
+    listed = world.provider.machines.pop(first.contract_id or "")
+    lists(world, 4)
+    assert machine_of(instance).state == MachineState.LOST
+    assert world.run(operation).state == OperationState.SUCCEEDED
+    first.refresh_from_db()
+    return instance, first, listed
+
+
+def test_one_that_its_wake_lost_is_ended_when_it_comes_back(warm: World) -> None:
+    instance, first, listed = lost_by_its_wake(warm)
+    warm.provider.machines[listed.contract_id] = listed
+    lists(warm, 3)
+    first.refresh_from_db()
+    assert first.state == MachineState.DESTROYED
+    assert listed.contract_id not in warm.provider.machines
+    assert_consistent(instance)
+
+
+def test_one_that_is_lost_does_not_come_back_beside_a_parked_one(
+    warm: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is believed to hold: one machine at a time is kept."""
+    instance, first, listed = lost_by_its_wake(warm)
+    warm.run(warm.hibernate(instance))
+    Operation.objects.filter(instance=instance, kind="wake").update(machine=first)
+    warm.provider.machines[listed.contract_id] = listed
+    lists(warm, 2)
+    first.refresh_from_db()
+    instance.refresh_from_db()
+    assert (first.state, instance.status) == (MachineState.LOST, InstanceStatus.HIBERNATED)
+    assert "failed" not in caplog.text
+    assert_consistent(instance)
 
 
 # A copy that is not good any more

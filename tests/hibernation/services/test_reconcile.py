@@ -6,13 +6,16 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.db import IntegrityError
 
 from hibernation.domain.errors import ProviderUnavailable
 from hibernation.domain.states import InstanceStatus, MachineState, OperationState, Phase
 from hibernation.models import Event, Instance, Machine, Operation, UsageInterval
+from hibernation.services import reconcile as reconciling
 from hibernation.services.clock import db_now
 from hibernation.services.reconcile import _destroy, reconcile
 from tests.factories import idle_for, make_machine
+from tests.hibernation.services.provider import FakeProvider
 from tests.hibernation.services.world import World, assert_consistent, events
 
 pytestmark = pytest.mark.django_db
@@ -90,6 +93,24 @@ def test_a_lost_machine_that_returns_and_does_not_answer_waits(world: World) -> 
     assert only_machine().state == MachineState.LOST
     assert world.provider.calls("destroy") == []
     assert_consistent(instance)
+
+
+def test_a_lost_machine_that_returns_and_does_not_answer_is_told_daily(world: World) -> None:
+    instance = lost(world)
+    machine = only_machine()
+    world.box(machine).unreachable = True
+    world.provider.rent(machine.label, contract=machine.contract_id)
+    for _ in range(3):
+        reconcile()
+        world.pass_time(30)
+    assert events(instance) == ["machine_lost", "still_billing"]
+    assert "forget_machine" in instance.events.latest("id").reason
+    world.pass_time(24 * 3600)
+    reconcile()
+    assert events(instance).count("still_billing") == 2
+    world.box(machine).unreachable = False
+    reconcile()
+    assert (only_machine().state, only_machine().alarmed_at) == (MachineState.ACTIVE, None)
 
 
 def test_a_lost_machine_that_returns_after_a_wake_elsewhere_is_ended(world: World) -> None:
@@ -189,6 +210,22 @@ def test_an_orphan_that_goes_by_itself_is_over(world: World) -> None:
     world.provider.machines.clear()
     reconcile()
     assert only_machine().state == MachineState.DESTROYED
+
+
+def test_a_row_that_cannot_be_dealt_with_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (make_machine(None, state=MachineState.DESTROYING) for _ in range(2))
+
+    def deal(provider: FakeProvider, machine_id: int, contract_id: str) -> None:
+        if machine_id == first.pk:
+            raise IntegrityError("a row in the way")
+        _destroy(provider, machine_id, contract_id)
+
+    monkeypatch.setattr(reconciling, "_destroy", deal)
+    reconcile()
+    assert world.provider.calls("destroy") == [f"destroy {second.contract_id}"]
+    assert f"machine_id={first.pk}" in caplog.text
 
 
 def test_strangers_are_never_touched(world: World) -> None:
