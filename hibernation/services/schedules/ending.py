@@ -10,6 +10,7 @@ from hibernation.domain.hibernate import VETOES
 from hibernation.domain.states import EventType, OperationState, RunState
 from hibernation.domain.timetable import Leg, retry_wake_after
 from hibernation.models import Operation, ScheduleRun
+from hibernation.services.cancelling import CANCELLED
 from hibernation.services.clock import db_now
 from hibernation.services.schedules.asking import Outcome, save
 from hibernation.services.schedules.firing import BATCH
@@ -28,6 +29,7 @@ AGAIN = frozenset(
     }
 )
 """How a wake ends that may go better a little later. What it ends with otherwise needs a person first."""
+_FIELDS = ("state", "error_code", "error", "cancel_reason", "started_at")
 _AFTER_A_VETO = timedelta(minutes=1)
 _AFTER_A_FAILURE = timedelta(minutes=10)
 
@@ -40,7 +42,7 @@ def end_batch() -> int:
     ended = started.select_related("instance").only("pk", "operation_id", "instance__id")
     ended = ended.filter(state=RunState.STARTED, operation__finished_at__isnull=False)
     operation_of = {run.pk: run.operation_id for run in ended.order_by("pk")[:BATCH]}
-    operations = Operation.objects.only("state", "error_code", "error").in_bulk(
+    operations = Operation.objects.only(*_FIELDS).in_bulk(
         [pk for pk in operation_of.values() if pk is not None]
     )
     save(
@@ -57,6 +59,9 @@ def _outcome(question: Question, operation: Operation) -> Outcome:
     if operation.state == OperationState.SUCCEEDED:
         done = "it is awake" if question.leg is Leg.WAKE else "it sleeps"
         return Outcome(question, RunState.DONE, done, attempts=question.attempts)
+    if _called_off(operation):
+        event = EventType.SCHEDULE_SKIPPED
+        return Outcome(question, RunState.SKIPPED, "called off", event, attempts=question.attempts)
     if question.leg is Leg.SLEEP:
         pause = _AFTER_A_VETO if operation.error_code in VETOES else _AFTER_A_FAILURE
         return _again(question, operation.error, pause)
@@ -65,6 +70,12 @@ def _outcome(question: Question, operation: Operation) -> Outcome:
     return Outcome(
         question, RunState.GAVE_UP, operation.error, EventType.SCHEDULE_GAVE_UP, attempts=question.attempts
     )
+
+
+def _called_off(operation: Operation) -> bool:
+    """By a person. A machine may say of its own job that it was cancelled, which is no more than a failure."""
+    before_it_began = operation.started_at is None and operation.error_code == CANCELLED
+    return before_it_began or operation.cancel_reason == CANCELLED
 
 
 def _again(question: Question, reason: str, pause: timedelta) -> Outcome:

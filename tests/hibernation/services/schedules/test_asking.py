@@ -10,6 +10,7 @@ import pytest
 from hibernation.domain.states import CreditLevel, InstanceStatus, RunState
 from hibernation.domain.timetable import WhenBusy
 from hibernation.models import Instance, Operation, ProviderAccount, ScheduleRun
+from hibernation.services.cancelling import request_cancel
 from hibernation.services.clock import db_now
 from hibernation.services.instances import configure
 from hibernation.services.schedules import asking, run_due_schedules
@@ -139,6 +140,31 @@ def test_a_hibernation_that_failed_is_tried_again_later(world: World, day: Day) 
     assert (run.state, run.reason) == (RunState.WAITING, "the store is full")
     assert run.ask_at is not None
     assert timedelta(minutes=9) < run.ask_at - db_now() < timedelta(minutes=11)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_scheduled_sleep_that_was_called_off_is_not_tried_again(
+    world: World, day: Day, force: bool
+) -> None:
+    instance = busy(world, day, **idle_for(4), precopy_enabled=False)
+    keep(instance, force=force)
+    day.go(at(18))
+    request_cancel(instance.operations.get().pk, actor="user:ana")
+    assert world.run(instance.operations.get()).error_code == "cancelled"
+    day.go(at(18, 1))
+    assert runs(instance) == [("sleep", "18:00", "skipped")]
+    assert events(instance)[-1] == "schedule_skipped"
+    assert reason_of_last(instance).endswith(": called off")
+
+
+def test_a_scheduled_wake_that_was_called_off_before_it_began_is_skipped(world: World, day: Day) -> None:
+    instance = make_hibernated()
+    keep(instance)
+    day.go(at(9))
+    instance.operations.update(state="queued", started_at=None, step="")
+    request_cancel(instance.operations.get().pk, actor="user:ana")
+    day.go(at(9, 1))
+    assert runs(instance) == [("wake", "09:00", "skipped")]
 
 
 def test_a_wake_of_what_is_awake_is_done(world: World, day: Day) -> None:
