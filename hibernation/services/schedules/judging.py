@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, F, OuterRef, Subquery
 
 from hibernation.domain import idle
 from hibernation.domain.idle import IdleState, Policy
@@ -30,11 +30,13 @@ from hibernation.domain.timetable import (
 )
 from hibernation.models import Instance, Machine, Operation, ScheduleRun
 from hibernation.services.facts import SCHEDULE
+from hibernation.services.schedules.rows import is_wished
 from hibernation.services.starting import AWAKE
 
 _OURS = ("system", SCHEDULE)
 _ORDERS = (OperationKind.HIBERNATE, OperationKind.WAKE, OperationKind.ADOPT)
 _SINCE_DELETED = Row(lambda situation: True, Answer.SKIP, "its schedule was deleted or switched off")
+_SINCE_CHANGED = Row(lambda situation: True, Answer.SKIP, "its schedule was changed since")
 _TOO_LONG = Row(lambda situation: True, Answer.SKIP, "what was in flight took too long")
 
 
@@ -68,6 +70,7 @@ class Question:
     attempts: int = 0
     reason: str = ""
     overruled: bool = False
+    wished: bool = True
 
     @property
     def fresh(self) -> bool:
@@ -98,6 +101,8 @@ def answer(question: Question, now: datetime) -> Row:
     standing = question.standing
     if standing.terms is None:
         return _SINCE_DELETED
+    if not question.wished:
+        return _SINCE_CHANGED
     situation = Situation(
         now=now,
         due_at=question.due_at,
@@ -196,10 +201,11 @@ _RUN = ("pk", "instance_id", "leg", "nominal", "timezone", "due_at", "attempts",
 
 
 def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
-    """Of open runs, in the order of their ids, in three queries for all."""
+    """Of open runs, in the order of their ids, in four queries for all."""
     rows = list(ScheduleRun.objects.filter(pk__in=run_ids).order_by("pk").values_list(*_RUN, named=True))
     now = standings([row.instance_id for row in rows], real_now)
     overruled = _overruled([row.pk for row in rows if row.attempts or row.reason])
+    unwished = _unwished([row.pk for row in rows if row.attempts])
     return [
         Question(
             run_id=row.pk,
@@ -212,6 +218,7 @@ def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
             attempts=row.attempts,
             reason=row.reason,
             overruled=row.pk in overruled,
+            wished=row.pk not in unwished,
         )
         for row in rows
     ]
@@ -227,3 +234,12 @@ def _overruled(run_ids: Sequence[int]) -> set[int]:
     later = ScheduleRun.objects.filter(instance=OuterRef("instance"), pk__gt=OuterRef("pk"))
     found = ScheduleRun.objects.filter(Exists(by_people) | Exists(later), pk__in=run_ids)
     return set(found.values_list("pk", flat=True))
+
+
+def _unwished(run_ids: Sequence[int]) -> set[int]:
+    """Those whose schedule was changed after they began, and has them no more. What waited was dropped right then."""
+    if not run_ids:
+        return set()
+    runs = ScheduleRun.objects.filter(pk__in=run_ids, instance__schedule__changed_at__gt=F("created_at"))
+    changed = runs.select_related("instance__schedule")
+    return {run.pk for run in changed if not is_wished(run.instance.schedule, run)}

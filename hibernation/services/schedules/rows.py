@@ -17,9 +17,10 @@ from hibernation.domain.timetable import (
     Weekday,
     WhenBusy,
     next_occurrence,
+    occurrences,
     window_at,
 )
-from hibernation.models import Schedule
+from hibernation.models import Schedule, ScheduleRun
 from hibernation.services.schedules.clock import real_time
 
 NEXT_FIELDS = ("settled_at", "lead", "next_run_at", "next_leg", "next_due_at")
@@ -87,6 +88,18 @@ def awake_until(row: Schedule, now: datetime) -> datetime | None:
         return None
     window = window_at(timetable_of(row), now, row.lead)
     return None if window is None else real_time(window.sleep.due_at)
+
+
+def is_wished(row: Schedule, run: ScheduleRun) -> bool:
+    """Whether the schedule as it is now has that occurrence."""
+    if run.timezone != row.timezone:
+        return False
+    around = occurrences(timetable_of(row), run.due_at - _A_DAY, run.due_at + _A_DAY)
+    return (run.leg, run.nominal) in {(one.leg.value, nominal_text(one)) for one in around}
+
+
+_A_DAY = timedelta(days=1)
+"""More than a new zone file moves a local time by."""
 
 
 def nominal_text(occurrence: Occurrence) -> str:
