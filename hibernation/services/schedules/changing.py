@@ -121,7 +121,11 @@ def _still_due(old: Schedule, new: Schedule, now: datetime) -> bool:
     """Whether something is due that the new times want just as well."""
     if old.next_run_at is None or old.next_run_at > now:
         return False
-    last = due(timetable_of(old), old.settled_at, now, old.lead)[-1:]
+    try:
+        last = due(timetable_of(old), old.settled_at, now, old.lead)[-1:]
+    except ValueError:
+        # Its zone is no more, and this edit may be what puts that right.
+        return False
     wanted = due(timetable_of(new), old.settled_at, now, old.lead)
     return {(one.leg, nominal_text(one)) for one in last} <= {(one.leg, nominal_text(one)) for one in wanted}
 

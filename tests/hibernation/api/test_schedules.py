@@ -316,3 +316,15 @@ def test_entries_of_beat_are_seen_in_the_admin_and_not_changed(
     assert root.get(f"{path}/change/").status_code == 200
     assert root.post(f"{path}/change/", {"enabled": ""}).status_code == 403
     assert root.post(f"{path}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_a_zone_that_is_no_more_breaks_neither_lists_nor_the_calendar(
+    api: Client, root: Client, instance: Instance
+) -> None:
+    put(api, GUIDE)
+    put(api, GUIDE, make_instance(id="vast_2").pk)
+    Schedule.objects.filter(pk=instance.pk).update(timezone="Mars/Olympus")
+    assert api.get("/api/instances").status_code == 200
+    assert api.get("/api/instances/vast_12345/schedule").json()["next"] is None
+    assert root.get("/admin/hibernation/schedule/").status_code == 200
+    assert b"vast_2 awake" in api.get("/api/schedules.ics").content
