@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import time
 from typing import Any
@@ -30,6 +31,7 @@ NONE = {"enabled": False}
 _DEFAULT = Terms()
 _MOST_OFF = 1000
 _LONGEST_PREVIEW = 366
+_CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 
 class LocalTimeField(serializers.TimeField):
@@ -38,7 +40,7 @@ class LocalTimeField(serializers.TimeField):
     default_error_messages = {"invalid": "A local time such as 09:00."}
 
     def to_internal_value(self, value: Any) -> time:
-        if not (isinstance(value, str) and len(value) == 5):
+        if not (isinstance(value, str) and _CLOCK.fullmatch(value)):
             self.fail("invalid", format="HH:MM")
         return super().to_internal_value(value)
 

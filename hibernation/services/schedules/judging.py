@@ -204,7 +204,7 @@ def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
     """Of open runs, in the order of their ids, in four queries for all."""
     rows = list(ScheduleRun.objects.filter(pk__in=run_ids).order_by("pk").values_list(*_RUN, named=True))
     now = standings([row.instance_id for row in rows], real_now)
-    overruled = _overruled([row.pk for row in rows if row.attempts or row.reason])
+    overruled = _overruled([row.pk for row in rows])
     unwished = _unwished([row.pk for row in rows if row.attempts])
     return [
         Question(
@@ -225,7 +225,7 @@ def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
 
 
 def _overruled(run_ids: Sequence[int]) -> set[int]:
-    """Those since which a person gave an order, or a later occurrence came due. A run just made has none."""
+    """Those since which a person gave an order, or a later occurrence came due."""
     if not run_ids:
         return set()
     by_people = Operation.objects.filter(

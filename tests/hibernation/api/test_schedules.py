@@ -127,6 +127,14 @@ def test_what_is_not_said_again_is_as_by_default(api: Client, instance: Instance
         ({**GUIDE, "exceptions": {"dates": ["soon"]}}, "exceptions"),
         ({**GUIDE, "exceptions": {"ranges": [{"first": "2026-02-02", "last": "2026-02-01"}]}}, "exceptions"),
         ({**GUIDE, "wake": "09:00"}, "wake"),
+        ({**GUIDE, "wake_time": "0900Z"}, "wake_time"),
+        ({**GUIDE, "wake_time": "09+01"}, "wake_time"),
+        ({**GUIDE, "sleep_time": "T0900"}, "sleep_time"),
+        ({**GUIDE, "exceptions": {"contry": "DE"}}, "exceptions"),
+        (
+            {**GUIDE, "exceptions": {"ranges": [{"first": "2026-02-01", "last": "2026-02-02", "end": "x"}]}},
+            "exceptions",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(api: Client, instance: Instance, body: Any, named: str) -> None:

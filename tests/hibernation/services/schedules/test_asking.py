@@ -13,7 +13,7 @@ from hibernation.models import Instance, Operation, ProviderAccount, ScheduleRun
 from hibernation.services.cancelling import request_cancel
 from hibernation.services.clock import db_now
 from hibernation.services.instances import configure
-from hibernation.services.schedules import asking, run_due_schedules
+from hibernation.services.schedules import asking, firing, run_due_schedules
 from tests.factories import PROVIDER, idle_for, make_hibernated, make_instance, make_machine
 from tests.hibernation.services.schedules.day import Day, ask_now, at, keep, runs
 from tests.hibernation.services.world import World, assert_consistent, events
@@ -254,6 +254,17 @@ def test_what_a_person_does_meanwhile_wins(world: World, day: Day) -> None:
     assert reason_of_last(instance).endswith("overruled by what was done since")
     theirs.refresh_from_db()
     assert theirs.state == "running"
+
+
+def test_what_a_person_orders_before_the_first_look_wins(world: World, day: Day) -> None:
+    instance = busy(world, day)
+    keep(instance)
+    firing.fire_batch(at(18))
+    world.run(world.hibernate(instance))
+    world.run(world.wake(instance))
+    day.go(at(18, 1))
+    assert runs(instance) == [("sleep", "18:00", "skipped")]
+    assert reason_of_last(instance).endswith("overruled by what was done since")
 
 
 def test_a_snapshot_that_a_person_orders_overrules_nothing(world: World, day: Day) -> None:
