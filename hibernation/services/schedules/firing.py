@@ -32,7 +32,14 @@ from hibernation.services.schedules.broken import put_off
 from hibernation.services.schedules.judging import Question, answer, standings
 from hibernation.services.schedules.leads import leads_of
 from hibernation.services.schedules.plainly import begin, sort
-from hibernation.services.schedules.rows import awake_until, grace_of, nominal_text, settle, timetable_of
+from hibernation.services.schedules.rows import (
+    awake_until,
+    grace_of,
+    has_own_days,
+    nominal_text,
+    settle,
+    timetable_of,
+)
 from hibernation.services.schedules.starting_many import fresh_ids
 from hibernation.services.schedules.telling import told
 
@@ -124,7 +131,8 @@ def _reckoned(row: Schedule, lead: timedelta, now: datetime) -> list[_Run] | Non
 
 def _runs(row: Schedule, timetable: Timetable, now: datetime) -> list[_Run]:
     """All that has to start by now, in order; only the last of it runs."""
-    ahead = _upcoming(timetable, row.settled_at, row.lead)
+    reckon = _upcoming.__wrapped__ if has_own_days(timetable) else _upcoming
+    ahead = reckon(timetable, row.settled_at, row.lead)
     started = [one for one in ahead if one.starts_at <= now]
     if len(started) == _LOOKED_AHEAD:
         started = due(timetable, row.settled_at, now, row.lead)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Subquery
 
 from hibernation.domain import idle
 from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.states import (
     InstanceStatus,
     MachineState,
-    OperationKind,
     OperationState,
     SnapshotState,
 )
@@ -29,12 +28,9 @@ from hibernation.domain.timetable import (
     decide_wake,
 )
 from hibernation.models import Instance, Machine, Operation, ScheduleRun
-from hibernation.services.facts import SCHEDULE
-from hibernation.services.schedules.rows import is_wished
+from hibernation.services.schedules.since import overruled_of, unwished_of
 from hibernation.services.starting import AWAKE
 
-_OURS = ("system", SCHEDULE)
-_ORDERS = (OperationKind.HIBERNATE, OperationKind.WAKE, OperationKind.ADOPT)
 _SINCE_DELETED = Row(lambda situation: True, Answer.SKIP, "its schedule was deleted or switched off")
 _SINCE_CHANGED = Row(lambda situation: True, Answer.SKIP, "its schedule was changed since")
 _TOO_LONG = Row(lambda situation: True, Answer.SKIP, "what was in flight took too long")
@@ -81,6 +77,13 @@ class Question:
     def forced(self) -> bool:
         terms = self.standing.terms
         return self.leg is Leg.SLEEP and terms is not None and terms.force
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether it was tried for as long as its schedule wants."""
+        terms = self.standing.terms
+        if terms is None:
+            return True
+        return now - self.due_at >= (terms.give_up_after if self.leg is Leg.WAKE else terms.wait_at_most)
 
     @property
     def starts_plainly(self) -> bool:
@@ -204,8 +207,8 @@ def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
     """Of open runs, in the order of their ids, in four queries for all."""
     rows = list(ScheduleRun.objects.filter(pk__in=run_ids).order_by("pk").values_list(*_RUN, named=True))
     now = standings([row.instance_id for row in rows], real_now)
-    overruled = _overruled([row.pk for row in rows])
-    unwished = _unwished([row.pk for row in rows if row.attempts])
+    overruled = overruled_of([row.pk for row in rows])
+    unwished = unwished_of([row.pk for row in rows if row.attempts])
     return [
         Question(
             run_id=row.pk,
@@ -222,24 +225,3 @@ def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
         )
         for row in rows
     ]
-
-
-def _overruled(run_ids: Sequence[int]) -> set[int]:
-    """Those since which a person gave an order, or a later occurrence came due."""
-    if not run_ids:
-        return set()
-    by_people = Operation.objects.filter(
-        instance=OuterRef("instance"), created_at__gte=OuterRef("created_at"), kind__in=_ORDERS
-    ).exclude(actor__in=_OURS)
-    later = ScheduleRun.objects.filter(instance=OuterRef("instance"), pk__gt=OuterRef("pk"))
-    found = ScheduleRun.objects.filter(Exists(by_people) | Exists(later), pk__in=run_ids)
-    return set(found.values_list("pk", flat=True))
-
-
-def _unwished(run_ids: Sequence[int]) -> set[int]:
-    """Those whose schedule was changed after they began, and has them no more. What waited was dropped right then."""
-    if not run_ids:
-        return set()
-    runs = ScheduleRun.objects.filter(pk__in=run_ids, instance__schedule__changed_at__gt=F("created_at"))
-    changed = runs.select_related("instance__schedule")
-    return {run.pk for run in changed if not is_wished(run.instance.schedule, run)}

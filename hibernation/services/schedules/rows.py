@@ -70,10 +70,17 @@ def grace_of(leg: Leg) -> timedelta:
 def settle(row: Schedule, settled_at: datetime, lead: timedelta, timetable: Timetable | None = None) -> None:
     """Nothing up to ``settled_at`` is to be done any more. The caller saves ``NEXT_FIELDS``."""
     row.settled_at, row.lead = settled_at, lead
-    following = next_after(timetable or timetable_of(row), settled_at, lead)
+    timetable = timetable or timetable_of(row)
+    reckon = next_after.__wrapped__ if has_own_days(timetable) else next_after
+    following = reckon(timetable, settled_at, lead)
     row.next_run_at = following.starts_at if following else None
     row.next_due_at = following.due_at if following else None
     row.next_leg = following.leg if following else ""
+
+
+def has_own_days(timetable: Timetable) -> bool:
+    """Then it is hardly ever another's too, and may have a thousand of them: it is not worth remembering."""
+    return bool(timetable.exceptions.dates or timetable.exceptions.ranges)
 
 
 @lru_cache(maxsize=20_000)

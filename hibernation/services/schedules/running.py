@@ -38,7 +38,7 @@ def _run(now: datetime, instance_id: str | None) -> int:
         lambda: _batches(lambda: asking.ask_batch(now, instance_id), begun),
     ]
     if instance_id is None:
-        phases.insert(0, lambda: _batches(lambda: (ending.end_batch(), []), begun))
+        phases.insert(0, lambda: _batches(lambda: (ending.end_batch(now), []), begun))
     done, errors = 0, []
     for phase in phases:
         try:

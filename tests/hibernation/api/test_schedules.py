@@ -8,14 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from icalendar import Calendar
 from pytest_django import Settings
 
+from hibernation.api import schedules
 from hibernation.models import Instance, Schedule, ScheduleRun
 from hibernation.services.clock import db_now
 from hibernation.services.schedules import clock, run_due_schedules
@@ -153,6 +154,7 @@ PATHS = [
     ("delete", "/api/instances/x/schedule"),
     ("get", "/api/instances/x/schedule/preview"),
     ("get", "/api/schedules.ics?instance=x"),
+    ("get", "/api/schedules.ics?instance=%00"),
 ]
 
 
@@ -336,3 +338,29 @@ def test_a_zone_that_is_no_more_breaks_neither_lists_nor_the_calendar(
     assert api.get("/api/instances/vast_12345/schedule").json()["next"] is None
     assert root.get("/admin/hibernation/schedule/").status_code == 200
     assert b"vast_2 awake" in api.get("/api/schedules.ics").content
+
+
+def test_a_calendar_of_very_many_is_refused_and_of_one_is_not(
+    api: Client, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "_MOST_IN_CALENDAR", 1)
+    put(api, GUIDE)
+    assert api.get("/api/schedules.ics").status_code == 200
+    put(api, GUIDE, make_instance().pk)
+    assert fields(api.get("/api/schedules.ics")) == {"instance"}
+    assert api.get("/api/schedules.ics?instance=vast_12345").status_code == 200
+
+
+def test_whoever_may_look_at_entries_of_beat_can_neither_switch_nor_run_them(
+    client: Client, instance: Instance
+) -> None:
+    looker = User.objects.create_user("looker", is_staff=True)
+    looker.user_permissions.set(Permission.objects.filter(codename="view_periodictask"))
+    client.force_login(looker)
+    clock_row = IntervalSchedule.objects.create(every=10, period="seconds")
+    tick = PeriodicTask.objects.create(name="tick", task="hibernation.run_schedules", interval=clock_row)
+    path = "/admin/django_celery_beat/periodictask/"
+    assert b'name="action"' not in client.get(path).content
+    client.post(path, {"action": "disable_tasks", "_selected_action": [tick.pk]})
+    tick.refresh_from_db()
+    assert tick.enabled is True

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from hibernation.domain.states import CreditLevel, InstanceStatus, RunState
 from hibernation.domain.timetable import WhenBusy
@@ -165,6 +166,17 @@ def test_a_scheduled_wake_that_was_called_off_before_it_began_is_skipped(world: 
     request_cancel(instance.operations.get().pk, actor="user:ana")
     day.go(at(9, 1))
     assert runs(instance) == [("wake", "09:00", "skipped")]
+
+
+def test_a_sleep_that_fails_for_as_long_as_its_schedule_waits_is_given_up(world: World, day: Day) -> None:
+    instance = busy(world, day, **idle_for(4))
+    keep(instance, wait_at_most=timedelta(hours=1))
+    day.go(at(18))
+    end(instance.operations.get(), "failed", "store_error", "the store is full", InstanceStatus.RUNNING)
+    day.go(at(19))
+    assert runs(instance) == [("sleep", "18:00", "gave_up")]
+    assert events(instance)[-1] == "schedule_gave_up"
+    assert reason_of_last(instance).endswith("as its schedule waits; at last: the store is full")
 
 
 def test_a_wake_of_what_is_awake_is_done(world: World, day: Day) -> None:
@@ -356,3 +368,35 @@ def test_one_bad_row_stops_no_other_and_does_not_come_back_at_once(
     assert runs(bad) == [("wake", "09:00", "waiting")]
     assert runs(good) == [("wake", "09:00", "started")]
     assert ScheduleRun.objects.get(instance=bad).ask_at > db_now() + timedelta(minutes=4)
+
+
+def test_what_cannot_be_started_for_a_bug_is_given_up_in_the_end_and_told_once(
+    world: World, day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = make_hibernated(status=InstanceStatus.FAILED)
+    keep(instance)
+
+    def broken(*args: Any, **more: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(asking, "request_wake", broken)
+    for minute in (0, 5, 10):
+        day.now = at(9, minute)
+        again(instance)
+    assert ScheduleRun.objects.get().attempts == 3
+    assert events(instance).count("schedule_waited") == 1
+    day.now = at(10)
+    again(instance)
+    assert runs(instance) == [("wake", "09:00", "gave_up")]
+
+
+def test_a_tick_that_is_told_to_end_ends(world: World, day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = make_hibernated(status=InstanceStatus.FAILED)
+    keep(instance)
+
+    def too_long(*args: Any, **more: Any) -> None:
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(asking, "request_wake", too_long)
+    with pytest.raises(SoftTimeLimitExceeded):
+        day.go(at(9))

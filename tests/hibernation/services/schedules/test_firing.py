@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import datetime, time, timedelta
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -10,9 +11,9 @@ from pytest_django import Settings
 from hibernation.domain.states import InstanceStatus, OperationState
 from hibernation.models import Instance, Operation, Schedule, ScheduleRun
 from hibernation.services.clock import db_now
-from hibernation.services.schedules import ending, firing, run_due_schedules, run_schedule
+from hibernation.services.schedules import ending, firing, rows, run_due_schedules, run_schedule
 from tests.factories import idle_for, make_hibernated, make_operation
-from tests.hibernation.services.schedules.day import Day, at, keep, runs
+from tests.hibernation.services.schedules.day import MONDAY, Day, at, keep, runs
 from tests.hibernation.services.test_operations import together
 from tests.hibernation.services.world import World, assert_consistent, events
 
@@ -297,7 +298,7 @@ def test_an_edit_puts_a_schedule_right_whose_zone_is_no_more(world: World, day: 
 def test_a_phase_that_fails_keeps_no_other_from_its_work(
     world: World, day: Day, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken() -> int:
+    def broken(now: datetime) -> int:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(ending, "end_batch", broken)
@@ -306,3 +307,15 @@ def test_a_phase_that_fails_keeps_no_other_from_its_work(
     with pytest.raises(RuntimeError, match="a bug"):
         day.go(at(9))
     assert runs(instance) == [("wake", "09:00", "started")]
+
+
+@pytest.mark.parametrize("days", [{"off_dates": (MONDAY,)}, {"off_ranges": ((MONDAY, MONDAY),)}])
+def test_a_timetable_with_days_of_its_own_is_not_remembered(
+    world: World, day: Day, days: dict[str, Any]
+) -> None:
+    rows.next_after.cache_clear()
+    firing._upcoming.cache_clear()
+    keep(make_hibernated(), **days)
+    day.go(at(18))
+    assert ScheduleRun.objects.count() == 1
+    assert (rows.next_after.cache_info().currsize, firing._upcoming.cache_info().currsize) == (0, 0)
