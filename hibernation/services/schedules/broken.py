@@ -1,4 +1,4 @@
-"""A schedule whose times cannot be told, as when its zone is no more: it is told of, looked at later, and stops no other."""
+"""A schedule whose times cannot be told, as when its zone is no more: told of, looked at later, and in nobody's way."""
 
 from __future__ import annotations
 

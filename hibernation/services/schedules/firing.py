@@ -29,6 +29,7 @@ from hibernation.domain.timetable import (
 from hibernation.models import Event, Schedule
 from hibernation.services.clock import db_now
 from hibernation.services.schedules.broken import put_off
+from hibernation.services.schedules.holding import hold_awake
 from hibernation.services.schedules.judging import Question, answer, standings
 from hibernation.services.schedules.leads import leads_of
 from hibernation.services.schedules.plainly import begin, sort
@@ -80,7 +81,7 @@ def fire(rows: Sequence[Schedule], now: datetime) -> list[int]:
     begun = [run.begins for run in fresh if run.begins is not None]
     begin(begun, real_now)
     _move_on(good)
-    _hold_awake([row for row in good if row.stay_awake], now)
+    hold_awake([row for row in good if row.stay_awake], now)
     return [operation_id for _, _, operation_id in begun]
 
 
@@ -239,19 +240,3 @@ def _move_on(rows: Sequence[Schedule]) -> None:
                 "due": [row.next_due_at for row in rows],
             },
         )
-
-
-_HOLD = """
-UPDATE instance_status AS old
-SET awake_until = new.until,
-    hibernate_due_at = CASE WHEN old.hibernate_due_at IS NOT NULL THEN GREATEST(old.hibernate_due_at, new.until) END
-FROM unnest(%s::text[], %s::timestamptz[]) AS new(pk, until)
-WHERE old.id = new.pk
-"""
-
-
-def _hold_awake(rows: Sequence[Schedule], now: datetime) -> None:
-    """Set when idleness counts again. What stands idle now is put off at once, the rest with its next heartbeat."""
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.execute(_HOLD, [[row.pk for row in rows], [awake_until(row, now) for row in rows]])

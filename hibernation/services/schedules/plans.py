@@ -56,7 +56,9 @@ def preview_of(row: Schedule, days: int) -> Preview:
 
 def calendar_of(rows: Iterable[Schedule]) -> bytes:
     """An iCalendar file of all that is due in the next weeks."""
-    plans = [Plan(row.pk, row.instance.name or row.pk, timetable_of(row)) for row in rows if _can_be_told(row)]
+    plans = [
+        Plan(row.pk, row.instance.name or row.pk, timetable_of(row)) for row in rows if _can_be_told(row)
+    ]
     return to_ical(plans, schedule_now())
 
 

@@ -33,7 +33,7 @@ def run_schedule(instance_id: str, now: datetime | None = None) -> int:
 def _run(now: datetime, instance_id: str | None) -> int:
     """Each phase for itself: one that fails neither keeps the others from their work nor what began from its step."""
     begun: list[int] = []
-    phases = [
+    phases: list[Callable[[], int]] = [
         lambda: _fire_all(now, begun) if instance_id is None else _fire(now, begun, instance_id),
         lambda: _batches(lambda: asking.ask_batch(now, instance_id), begun),
     ]
