@@ -72,7 +72,12 @@ admin.site.unregister(PeriodicTask)
 
 @admin.register(PeriodicTask)
 class BeatEntryAdmin(PeriodicTaskAdmin):  # type: ignore[misc]
-    """Entries that were made from a schedule are seen here and changed there."""
+    """Entries that were made from a schedule are seen here and changed there.
+
+    Without actions: the library's own ask for no permission, and would switch off our ticks or run any task.
+    """
+
+    actions = None
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return _is_its_own(obj) and super().has_change_permission(request, obj)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import time
 from typing import Any
@@ -30,6 +31,8 @@ NONE = {"enabled": False}
 _DEFAULT = Terms()
 _MOST_OFF = 1000
 _LONGEST_PREVIEW = 366
+_MOST_IN_CALENDAR = 200
+_CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 
 class LocalTimeField(serializers.TimeField):
@@ -38,7 +41,7 @@ class LocalTimeField(serializers.TimeField):
     default_error_messages = {"invalid": "A local time such as 09:00."}
 
     def to_internal_value(self, value: Any) -> time:
-        if not (isinstance(value, str) and len(value) == 5):
+        if not (isinstance(value, str) and _CLOCK.fullmatch(value)):
             self.fail("invalid", format="HH:MM")
         return super().to_internal_value(value)
 
@@ -163,11 +166,17 @@ class CalendarView(APIView):
         if wanted is not None:
             _schedule(wanted)
             rows = rows.filter(pk=wanted)
-        return HttpResponse(calendar_of(rows), content_type="text/calendar; charset=utf-8")
+        chosen = list(rows[: _MOST_IN_CALENDAR + 1])
+        if len(chosen) > _MOST_IN_CALENDAR:
+            reason = f"Say which: a calendar has {_MOST_IN_CALENDAR} instances at most, and there are more."
+            raise ValidationError({"instance": reason})
+        return HttpResponse(calendar_of(chosen), content_type="text/calendar; charset=utf-8")
 
 
 def _schedule(instance_id: str) -> Schedule | None:
     """``NotFound`` where there is no such instance."""
+    if "\0" in instance_id:
+        raise NotFound(f"There is no instance {instance_id!r}.")
     row = Schedule.objects.select_related("instance").filter(pk=instance_id).first()
     if row is None and not Instance.objects.filter(pk=instance_id).exists():
         raise NotFound(f"There is no instance {instance_id!r}.")

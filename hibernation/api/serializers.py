@@ -38,8 +38,10 @@ from hibernation.services.storage import Storage, storage_of
 class KnownFieldsSerializer(serializers.Serializer[Instance]):
     """Refuses what it does not know: a misspelt wish would otherwise be a wish not made."""
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        unknown = sorted(set(self.initial_data) - set(self.fields)) if hasattr(self, "initial_data") else []
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Here, and not in ``validate``: one that stands inside another is only told its own part."""
+        attrs: dict[str, Any] = super().to_internal_value(data)
+        unknown = sorted(set(data) - set(self.fields))
         if unknown:
             raise serializers.ValidationError(dict.fromkeys(unknown, "There is no such setting."))
         return attrs

@@ -34,8 +34,16 @@ def holiday(country: str, subdivision: str, day: date) -> str:
     return holidays_of(country, subdivision, day.year).get(day, "") if country else ""
 
 
-@lru_cache(maxsize=2048)
 def holidays_of(country: str, subdivision: str, year: int) -> Mapping[date, str]:
+    """A year's holidays; none where the package fails at them, for a day without one is a day like others."""
+    try:
+        return _holidays_of(country, subdivision, year)
+    except Exception:
+        return {}
+
+
+@lru_cache(maxsize=2048)
+def _holidays_of(country: str, subdivision: str, year: int) -> Mapping[date, str]:
     """A year's holidays. Computed once: the first asking takes some milliseconds, the next ones next to nothing."""
     try:
         return _calendar(country, subdivision, year)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
 
-from hibernation.domain.errors import Conflict, DumontError
+from hibernation.domain.errors import Conflict
 from hibernation.domain.states import EventType, RunState
 from hibernation.domain.timetable import Answer, Leg, Row, retry_wake_after
 from hibernation.models import Event, Operation, ScheduleRun
@@ -74,11 +75,13 @@ def _outcome(question: Question, row: Row, now: datetime) -> Outcome:
         with transaction.atomic():
             operation = _request(question)
     except Conflict as error:
-        return _refused(question, error, now)
+        # An empty account may be filled, a machine that stands still come back.
+        return _not_begun(question, error.message, now, retry_wake_after(question.attempts + 1))
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:
         log.exception("run %s of %s could not start", question.run_id, question.instance_id)
-        reason = f"it could not be started: {error}"
-        return Outcome(question, RunState.WAITING, reason, EventType.SCHEDULE_WAITED, _AFTER_A_BUG)
+        return _not_begun(question, f"it could not be started: {error}", now, _AFTER_A_BUG)
     return Outcome(
         question,
         RunState.STARTED,
@@ -97,17 +100,13 @@ def _request(question: Question) -> Operation:
     )
 
 
-def _refused(question: Question, error: DumontError, now: datetime) -> Outcome:
-    """An empty account may be filled, a machine that stands still come back: asked again while the terms allow it."""
-    terms = question.standing.terms
-    bound = None if terms is None else terms.give_up_after if question.leg is Leg.WAKE else terms.wait_at_most
-    if bound is None or now - question.due_at >= bound:
-        return Outcome(question, RunState.GAVE_UP, error.message, EventType.SCHEDULE_GAVE_UP)
+def _not_begun(question: Question, reason: str, now: datetime, pause: timedelta) -> Outcome:
+    """Asked again while the terms allow it."""
     attempts = question.attempts + 1
-    event = EventType.SCHEDULE_WAITED if question.reason != error.message else None
-    return Outcome(
-        question, RunState.WAITING, error.message, event, retry_wake_after(attempts), attempts=attempts
-    )
+    if question.is_over(now):
+        return Outcome(question, RunState.GAVE_UP, reason, EventType.SCHEDULE_GAVE_UP, attempts=attempts)
+    event = EventType.SCHEDULE_WAITED if question.reason != reason else None
+    return Outcome(question, RunState.WAITING, reason, event, pause, attempts=attempts)
 
 
 def _without_operation(question: Question, row: Row) -> Outcome:

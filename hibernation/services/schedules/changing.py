@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from hibernation.domain.errors import InvalidRequest
 from hibernation.domain.states import EventType, RunState
@@ -22,10 +23,11 @@ from hibernation.services.schedules.firing import fire
 from hibernation.services.schedules.leads import leads_of
 from hibernation.services.schedules.mirroring import mirror
 from hibernation.services.schedules.plainly import send_first_steps
-from hibernation.services.schedules.rows import awake_until, nominal_text, settle, timetable_of
+from hibernation.services.schedules.rows import awake_until, is_wished, nominal_text, settle, timetable_of
 from hibernation.services.transitions import emit
 
 _DEFAULT = Terms()
+_CHANGED = "its schedule wants it at another time now"
 _FIELD_OF = {
     "zone": "timezone",
     "wake": "wake_time",
@@ -62,7 +64,8 @@ class ScheduleWish:
 def put_schedule(instance_id: str, wish: ScheduleWish, *, actor: str) -> Schedule:
     """Make ``wish`` the instance's schedule, whatever it was before. ``InvalidRequest`` names the wrong fields.
 
-    Times that are past today are not caught up. What was due already and is wished as before is dealt with first.
+    Times that are past today are not caught up. What was due already and is wished as before is dealt with first; what
+    still waits and is wished no more is dropped.
     """
     instance, now = lock_instance(instance_id), schedule_now()
     old = Schedule.objects.select_for_update(no_key=True, of=("self",)).filter(pk=instance_id).first()
@@ -71,8 +74,7 @@ def put_schedule(instance_id: str, wish: ScheduleWish, *, actor: str) -> Schedul
     begun = fire([old], now) if old is not None and _still_due(old, row, now) else []
     settle(row, now, leads_of([instance_id])[instance_id] if row.ready_by else NO_LEAD)
     row.save(force_insert=old is None, force_update=old is not None)
-    if not row.enabled:
-        _end_open_runs(instance, "its schedule was switched off")
+    _end_waiting(_not_wished(row), _CHANGED if row.enabled else "its schedule was switched off")
     _keep_awake(instance, row, now)
     mirror(row)
     emit(EventType.SCHEDULE_CHANGED, in_words(row), instance=instance, now=db_now(), actor=actor,
@@ -91,7 +93,7 @@ def delete_schedule(instance_id: str, *, actor: str) -> bool:
     row.enabled = False
     Schedule.objects.filter(pk=instance_id).delete()
     mirror(row)
-    _end_open_runs(instance, "its schedule was deleted")
+    _end_waiting(ScheduleRun.objects.filter(instance=instance), "its schedule was deleted")
     _keep_awake(instance, row, schedule_now())
     emit(EventType.SCHEDULE_CHANGED, "the schedule was deleted", instance=instance, now=db_now(), actor=actor)
     return True
@@ -119,13 +121,22 @@ def _still_due(old: Schedule, new: Schedule, now: datetime) -> bool:
     """Whether something is due that the new times want just as well."""
     if old.next_run_at is None or old.next_run_at > now:
         return False
-    last = due(timetable_of(old), old.settled_at, now, old.lead)[-1:]
+    try:
+        last = due(timetable_of(old), old.settled_at, now, old.lead)[-1:]
+    except ValueError:
+        # Its zone is no more, and this edit may be what puts that right.
+        return False
     wanted = due(timetable_of(new), old.settled_at, now, old.lead)
     return {(one.leg, nominal_text(one)) for one in last} <= {(one.leg, nominal_text(one)) for one in wanted}
 
 
-def _end_open_runs(instance: Instance, reason: str) -> None:
-    ScheduleRun.objects.filter(instance=instance, state=RunState.WAITING).update(
+def _not_wished(row: Schedule) -> QuerySet[ScheduleRun]:
+    waiting = ScheduleRun.objects.filter(instance=row.pk, state=RunState.WAITING)
+    return waiting.filter(pk__in=[run.pk for run in waiting if not is_wished(row, run)])
+
+
+def _end_waiting(runs: QuerySet[ScheduleRun], reason: str) -> None:
+    runs.filter(state=RunState.WAITING).update(
         state=RunState.SKIPPED, reason=reason, ask_at=None, finished_at=db_now()
     )
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
 
 from hibernation.domain.states import EventType, RunState
@@ -27,10 +28,19 @@ from hibernation.domain.timetable import (
 )
 from hibernation.models import Event, Schedule
 from hibernation.services.clock import db_now
+from hibernation.services.schedules.broken import put_off
+from hibernation.services.schedules.holding import hold_awake
 from hibernation.services.schedules.judging import Question, answer, standings
 from hibernation.services.schedules.leads import leads_of
 from hibernation.services.schedules.plainly import begin, sort
-from hibernation.services.schedules.rows import awake_until, grace_of, nominal_text, settle, timetable_of
+from hibernation.services.schedules.rows import (
+    awake_until,
+    grace_of,
+    has_own_days,
+    nominal_text,
+    settle,
+    timetable_of,
+)
 from hibernation.services.schedules.starting_many import fresh_ids
 from hibernation.services.schedules.telling import told
 
@@ -62,18 +72,16 @@ def fire(rows: Sequence[Schedule], now: datetime) -> list[int]:
     What does not begin with nothing but new rows waits to be asked, which may be done at once.
     """
     leads, real_now = leads_of(row.pk for row in rows if row.ready_by), db_now()
-    timetables = [timetable_of(row) for row in rows]
-    runs = [run for row, table in zip(rows, timetables, strict=True) for run in _runs(row, table, now)]
+    reckoned = [(row, _reckoned(row, leads.get(row.pk, _NO_LEAD), now)) for row in rows]
+    good = [row for row, found in reckoned if found is not None]
+    runs = [run for _, found in reckoned for run in found or ()]
     _give_operations([run for run in runs if run.verdict is Verdict.RUN], now, real_now)
     fresh = _insert(runs, real_now)
     _tell_missed(fresh, real_now)
     begun = [run.begins for run in fresh if run.begins is not None]
     begin(begun, real_now)
-    last = {run.schedule.pk: run.settled.occurrence.due_at for run in runs}
-    for row, timetable in zip(rows, timetables, strict=True):
-        settle(row, last.get(row.pk, row.settled_at), leads.get(row.pk, _NO_LEAD), timetable)
-    _move_on(rows)
-    _hold_awake([row for row in rows if row.stay_awake], now)
+    _move_on(good)
+    hold_awake([row for row in good if row.stay_awake], now)
     return [operation_id for _, _, operation_id in begun]
 
 
@@ -107,9 +115,25 @@ class _Run:
         return "" if self.begins is None else self.begins[1].reason
 
 
+def _reckoned(row: Schedule, lead: timedelta, now: datetime) -> list[_Run] | None:
+    """What has to start, with the row moved on; ``None`` where that cannot be told, which must not stop the others."""
+    try:
+        timetable = timetable_of(row)
+        runs = _runs(row, timetable, now)
+        settle(row, runs[-1].settled.occurrence.due_at if runs else row.settled_at, lead, timetable)
+        awake_until(row, now)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:
+        put_off(row, error, now)
+        return None
+    return runs
+
+
 def _runs(row: Schedule, timetable: Timetable, now: datetime) -> list[_Run]:
     """All that has to start by now, in order; only the last of it runs."""
-    ahead = _upcoming(timetable, row.settled_at, row.lead)
+    reckon = _upcoming.__wrapped__ if has_own_days(timetable) else _upcoming
+    ahead = reckon(timetable, row.settled_at, row.lead)
     started = [one for one in ahead if one.starts_at <= now]
     if len(started) == _LOOKED_AHEAD:
         started = due(timetable, row.settled_at, now, row.lead)
@@ -216,19 +240,3 @@ def _move_on(rows: Sequence[Schedule]) -> None:
                 "due": [row.next_due_at for row in rows],
             },
         )
-
-
-_HOLD = """
-UPDATE instance_status AS old
-SET awake_until = new.until,
-    hibernate_due_at = CASE WHEN old.hibernate_due_at IS NOT NULL THEN GREATEST(old.hibernate_due_at, new.until) END
-FROM unnest(%s::text[], %s::timestamptz[]) AS new(pk, until)
-WHERE old.id = new.pk
-"""
-
-
-def _hold_awake(rows: Sequence[Schedule], now: datetime) -> None:
-    """Set when idleness counts again. What stands idle now is put off at once, the rest with its next heartbeat."""
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.execute(_HOLD, [[row.pk for row in rows], [awake_until(row, now) for row in rows]])

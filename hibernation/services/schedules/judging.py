@@ -14,7 +14,6 @@ from hibernation.domain.idle import IdleState, Policy
 from hibernation.domain.states import (
     InstanceStatus,
     MachineState,
-    OperationKind,
     OperationState,
     SnapshotState,
 )
@@ -29,12 +28,11 @@ from hibernation.domain.timetable import (
     decide_wake,
 )
 from hibernation.models import Instance, Machine, Operation, ScheduleRun
-from hibernation.services.facts import SCHEDULE
+from hibernation.services.schedules.since import overruled_of, unwished_of
 from hibernation.services.starting import AWAKE
 
-_OURS = ("system", SCHEDULE)
-_ORDERS = (OperationKind.HIBERNATE, OperationKind.WAKE, OperationKind.ADOPT)
 _SINCE_DELETED = Row(lambda situation: True, Answer.SKIP, "its schedule was deleted or switched off")
+_SINCE_CHANGED = Row(lambda situation: True, Answer.SKIP, "its schedule was changed since")
 _TOO_LONG = Row(lambda situation: True, Answer.SKIP, "what was in flight took too long")
 
 
@@ -68,6 +66,7 @@ class Question:
     attempts: int = 0
     reason: str = ""
     overruled: bool = False
+    wished: bool = True
 
     @property
     def fresh(self) -> bool:
@@ -78,6 +77,13 @@ class Question:
     def forced(self) -> bool:
         terms = self.standing.terms
         return self.leg is Leg.SLEEP and terms is not None and terms.force
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether it was tried for as long as its schedule wants."""
+        terms = self.standing.terms
+        if terms is None:
+            return True
+        return now - self.due_at >= (terms.give_up_after if self.leg is Leg.WAKE else terms.wait_at_most)
 
     @property
     def starts_plainly(self) -> bool:
@@ -98,6 +104,8 @@ def answer(question: Question, now: datetime) -> Row:
     standing = question.standing
     if standing.terms is None:
         return _SINCE_DELETED
+    if not question.wished:
+        return _SINCE_CHANGED
     situation = Situation(
         now=now,
         due_at=question.due_at,
@@ -196,10 +204,11 @@ _RUN = ("pk", "instance_id", "leg", "nominal", "timezone", "due_at", "attempts",
 
 
 def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
-    """Of open runs, in the order of their ids, in three queries for all."""
+    """Of open runs, in the order of their ids, in four queries for all."""
     rows = list(ScheduleRun.objects.filter(pk__in=run_ids).order_by("pk").values_list(*_RUN, named=True))
     now = standings([row.instance_id for row in rows], real_now)
-    overruled = _overruled([row.pk for row in rows if row.attempts or row.reason])
+    overruled = overruled_of([row.pk for row in rows])
+    unwished = unwished_of([row.pk for row in rows if row.attempts])
     return [
         Question(
             run_id=row.pk,
@@ -212,18 +221,7 @@ def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
             attempts=row.attempts,
             reason=row.reason,
             overruled=row.pk in overruled,
+            wished=row.pk not in unwished,
         )
         for row in rows
     ]
-
-
-def _overruled(run_ids: Sequence[int]) -> set[int]:
-    """Those since which a person gave an order, or a later occurrence came due. A run just made has none."""
-    if not run_ids:
-        return set()
-    by_people = Operation.objects.filter(
-        instance=OuterRef("instance"), created_at__gte=OuterRef("created_at"), kind__in=_ORDERS
-    ).exclude(actor__in=_OURS)
-    later = ScheduleRun.objects.filter(instance=OuterRef("instance"), pk__gt=OuterRef("pk"))
-    found = ScheduleRun.objects.filter(Exists(by_people) | Exists(later), pk__in=run_ids)
-    return set(found.values_list("pk", flat=True))

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from hibernation.domain.timetable import Leg, Plan, Preview, load_zone, preview, to_ical
+from hibernation.domain.timetable import Leg, Plan, Preview, load_zone, preview, to_ical, zone_keys
 from hibernation.models import Instance, Schedule
 from hibernation.services.schedules.clock import schedule_now
 from hibernation.services.schedules.rows import timetable_of
@@ -34,8 +34,8 @@ def schedule_of(instance: Instance) -> Schedule | None:
 
 
 def next_of(row: Schedule) -> Next | None:
-    """From the row alone."""
-    if row.next_due_at is None or row.next_run_at is None:
+    """From the row alone; ``None`` also where its zone is no more."""
+    if row.next_due_at is None or row.next_run_at is None or not _can_be_told(row):
         return None
     local = row.next_due_at.astimezone(load_zone(row.timezone))
     return Next(Leg(row.next_leg), local, row.next_due_at, row.next_run_at)
@@ -56,8 +56,15 @@ def preview_of(row: Schedule, days: int) -> Preview:
 
 def calendar_of(rows: Iterable[Schedule]) -> bytes:
     """An iCalendar file of all that is due in the next weeks."""
-    plans = [Plan(row.pk, row.instance.name or row.pk, timetable_of(row)) for row in rows]
+    plans = [
+        Plan(row.pk, row.instance.name or row.pk, timetable_of(row)) for row in rows if _can_be_told(row)
+    ]
     return to_ical(plans, schedule_now())
+
+
+def _can_be_told(row: Schedule) -> bool:
+    """A new zone file may lack a zone that was known when the schedule was put."""
+    return row.timezone in zone_keys()
 
 
 def _price_of(instance: Instance) -> Decimal | None:

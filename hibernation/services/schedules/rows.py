@@ -17,9 +17,10 @@ from hibernation.domain.timetable import (
     Weekday,
     WhenBusy,
     next_occurrence,
+    occurrences,
     window_at,
 )
-from hibernation.models import Schedule
+from hibernation.models import Schedule, ScheduleRun
 from hibernation.services.schedules.clock import real_time
 
 NEXT_FIELDS = ("settled_at", "lead", "next_run_at", "next_leg", "next_due_at")
@@ -69,10 +70,17 @@ def grace_of(leg: Leg) -> timedelta:
 def settle(row: Schedule, settled_at: datetime, lead: timedelta, timetable: Timetable | None = None) -> None:
     """Nothing up to ``settled_at`` is to be done any more. The caller saves ``NEXT_FIELDS``."""
     row.settled_at, row.lead = settled_at, lead
-    following = next_after(timetable or timetable_of(row), settled_at, lead)
+    timetable = timetable or timetable_of(row)
+    reckon = next_after.__wrapped__ if has_own_days(timetable) else next_after
+    following = reckon(timetable, settled_at, lead)
     row.next_run_at = following.starts_at if following else None
     row.next_due_at = following.due_at if following else None
     row.next_leg = following.leg if following else ""
+
+
+def has_own_days(timetable: Timetable) -> bool:
+    """Then it is hardly ever another's too, and may have a thousand of them: it is not worth remembering."""
+    return bool(timetable.exceptions.dates or timetable.exceptions.ranges)
 
 
 @lru_cache(maxsize=20_000)
@@ -87,6 +95,18 @@ def awake_until(row: Schedule, now: datetime) -> datetime | None:
         return None
     window = window_at(timetable_of(row), now, row.lead)
     return None if window is None else real_time(window.sleep.due_at)
+
+
+def is_wished(row: Schedule, run: ScheduleRun) -> bool:
+    """Whether the schedule as it is now has that occurrence."""
+    if run.timezone != row.timezone:
+        return False
+    around = occurrences(timetable_of(row), run.due_at - _A_DAY, run.due_at + _A_DAY)
+    return (run.leg, run.nominal) in {(one.leg.value, nominal_text(one)) for one in around}
+
+
+_A_DAY = timedelta(days=1)
+"""More than a new zone file moves a local time by."""
 
 
 def nominal_text(occurrence: Occurrence) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection
 
 from hibernation.services.schedules import asking, ending, firing
 from hibernation.services.schedules.clock import schedule_now
 from hibernation.services.schedules.plainly import send_first_steps
+
+log = logging.getLogger(__name__)
 
 
 def run_due_schedules(now: datetime | None = None) -> int:
@@ -27,11 +31,26 @@ def run_schedule(instance_id: str, now: datetime | None = None) -> int:
 
 
 def _run(now: datetime, instance_id: str | None) -> int:
+    """Each phase for itself: one that fails neither keeps the others from their work nor what began from its step."""
     begun: list[int] = []
-    done = 0 if instance_id is not None else _batches(lambda: (ending.end_batch(), []), begun)
-    done += _fire_all(now, begun) if instance_id is None else _fire(now, begun, instance_id)
-    done += _batches(lambda: asking.ask_batch(now, instance_id), begun)
+    phases: list[Callable[[], int]] = [
+        lambda: _fire_all(now, begun) if instance_id is None else _fire(now, begun, instance_id),
+        lambda: _batches(lambda: asking.ask_batch(now, instance_id), begun),
+    ]
+    if instance_id is None:
+        phases.insert(0, lambda: _batches(lambda: (ending.end_batch(now), []), begun))
+    done, errors = 0, []
+    for phase in phases:
+        try:
+            done += phase()
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            log.exception("a phase of the schedules failed")
+            errors.append(error)
     send_first_steps(begun)
+    if errors:
+        raise errors[0]
     return done
 
 

@@ -8,14 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from icalendar import Calendar
 from pytest_django import Settings
 
+from hibernation.api import schedules
 from hibernation.models import Instance, Schedule, ScheduleRun
 from hibernation.services.clock import db_now
 from hibernation.services.schedules import clock, run_due_schedules
@@ -127,6 +128,14 @@ def test_what_is_not_said_again_is_as_by_default(api: Client, instance: Instance
         ({**GUIDE, "exceptions": {"dates": ["soon"]}}, "exceptions"),
         ({**GUIDE, "exceptions": {"ranges": [{"first": "2026-02-02", "last": "2026-02-01"}]}}, "exceptions"),
         ({**GUIDE, "wake": "09:00"}, "wake"),
+        ({**GUIDE, "wake_time": "0900Z"}, "wake_time"),
+        ({**GUIDE, "wake_time": "09+01"}, "wake_time"),
+        ({**GUIDE, "sleep_time": "T0900"}, "sleep_time"),
+        ({**GUIDE, "exceptions": {"contry": "DE"}}, "exceptions"),
+        (
+            {**GUIDE, "exceptions": {"ranges": [{"first": "2026-02-01", "last": "2026-02-02", "end": "x"}]}},
+            "exceptions",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(api: Client, instance: Instance, body: Any, named: str) -> None:
@@ -145,6 +154,7 @@ PATHS = [
     ("delete", "/api/instances/x/schedule"),
     ("get", "/api/instances/x/schedule/preview"),
     ("get", "/api/schedules.ics?instance=x"),
+    ("get", "/api/schedules.ics?instance=%00"),
 ]
 
 
@@ -316,3 +326,41 @@ def test_entries_of_beat_are_seen_in_the_admin_and_not_changed(
     assert root.get(f"{path}/change/").status_code == 200
     assert root.post(f"{path}/change/", {"enabled": ""}).status_code == 403
     assert root.post(f"{path}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_a_zone_that_is_no_more_breaks_neither_lists_nor_the_calendar(
+    api: Client, root: Client, instance: Instance
+) -> None:
+    put(api, GUIDE)
+    put(api, GUIDE, make_instance(id="vast_2").pk)
+    Schedule.objects.filter(pk=instance.pk).update(timezone="Mars/Olympus")
+    assert api.get("/api/instances").status_code == 200
+    assert api.get("/api/instances/vast_12345/schedule").json()["next"] is None
+    assert root.get("/admin/hibernation/schedule/").status_code == 200
+    assert b"vast_2 awake" in api.get("/api/schedules.ics").content
+
+
+def test_a_calendar_of_very_many_is_refused_and_of_one_is_not(
+    api: Client, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "_MOST_IN_CALENDAR", 1)
+    put(api, GUIDE)
+    assert api.get("/api/schedules.ics").status_code == 200
+    put(api, GUIDE, make_instance().pk)
+    assert fields(api.get("/api/schedules.ics")) == {"instance"}
+    assert api.get("/api/schedules.ics?instance=vast_12345").status_code == 200
+
+
+def test_whoever_may_look_at_entries_of_beat_can_neither_switch_nor_run_them(
+    client: Client, instance: Instance
+) -> None:
+    looker = User.objects.create_user("looker", is_staff=True)
+    looker.user_permissions.set(Permission.objects.filter(codename="view_periodictask"))
+    client.force_login(looker)
+    clock_row = IntervalSchedule.objects.create(every=10, period="seconds")
+    tick = PeriodicTask.objects.create(name="tick", task="hibernation.run_schedules", interval=clock_row)
+    path = "/admin/django_celery_beat/periodictask/"
+    assert b'name="action"' not in client.get(path).content
+    client.post(path, {"action": "disable_tasks", "_selected_action": [tick.pk]})
+    tick.refresh_from_db()
+    assert tick.enabled is True

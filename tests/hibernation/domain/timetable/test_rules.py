@@ -83,3 +83,11 @@ def test_neither_library_is_imported_before_it_is_needed() -> None:
     code = "import sys, hibernation.domain.timetable; print({'holidays', 'icalendar'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_calendar_at_which_the_library_fails_has_no_holidays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **more: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("holidays.country_holidays", broken)
+    assert exception_on(Exceptions("SE"), date(2031, 12, 25)) == ""

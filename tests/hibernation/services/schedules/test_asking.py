@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from hibernation.domain.states import CreditLevel, InstanceStatus, RunState
 from hibernation.domain.timetable import WhenBusy
 from hibernation.models import Instance, Operation, ProviderAccount, ScheduleRun
+from hibernation.services.cancelling import request_cancel
 from hibernation.services.clock import db_now
 from hibernation.services.instances import configure
-from hibernation.services.schedules import asking, run_due_schedules
+from hibernation.services.schedules import asking, firing, run_due_schedules
 from tests.factories import PROVIDER, idle_for, make_hibernated, make_instance, make_machine
 from tests.hibernation.services.schedules.day import Day, ask_now, at, keep, runs
 from tests.hibernation.services.world import World, assert_consistent, events
@@ -141,6 +143,42 @@ def test_a_hibernation_that_failed_is_tried_again_later(world: World, day: Day) 
     assert timedelta(minutes=9) < run.ask_at - db_now() < timedelta(minutes=11)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_scheduled_sleep_that_was_called_off_is_not_tried_again(
+    world: World, day: Day, force: bool
+) -> None:
+    instance = busy(world, day, **idle_for(4), precopy_enabled=False)
+    keep(instance, force=force)
+    day.go(at(18))
+    request_cancel(instance.operations.get().pk, actor="user:ana")
+    assert world.run(instance.operations.get()).error_code == "cancelled"
+    day.go(at(18, 1))
+    assert runs(instance) == [("sleep", "18:00", "skipped")]
+    assert events(instance)[-1] == "schedule_skipped"
+    assert reason_of_last(instance).endswith(": called off")
+
+
+def test_a_scheduled_wake_that_was_called_off_before_it_began_is_skipped(world: World, day: Day) -> None:
+    instance = make_hibernated()
+    keep(instance)
+    day.go(at(9))
+    instance.operations.update(state="queued", started_at=None, step="")
+    request_cancel(instance.operations.get().pk, actor="user:ana")
+    day.go(at(9, 1))
+    assert runs(instance) == [("wake", "09:00", "skipped")]
+
+
+def test_a_sleep_that_fails_for_as_long_as_its_schedule_waits_is_given_up(world: World, day: Day) -> None:
+    instance = busy(world, day, **idle_for(4))
+    keep(instance, wait_at_most=timedelta(hours=1))
+    day.go(at(18))
+    end(instance.operations.get(), "failed", "store_error", "the store is full", InstanceStatus.RUNNING)
+    day.go(at(19))
+    assert runs(instance) == [("sleep", "18:00", "gave_up")]
+    assert events(instance)[-1] == "schedule_gave_up"
+    assert reason_of_last(instance).endswith("as its schedule waits; at last: the store is full")
+
+
 def test_a_wake_of_what_is_awake_is_done(world: World, day: Day) -> None:
     instance = make_instance()
     make_machine(instance)
@@ -228,6 +266,17 @@ def test_what_a_person_does_meanwhile_wins(world: World, day: Day) -> None:
     assert reason_of_last(instance).endswith("overruled by what was done since")
     theirs.refresh_from_db()
     assert theirs.state == "running"
+
+
+def test_what_a_person_orders_before_the_first_look_wins(world: World, day: Day) -> None:
+    instance = busy(world, day)
+    keep(instance)
+    firing.fire_batch(at(18))
+    world.run(world.hibernate(instance))
+    world.run(world.wake(instance))
+    day.go(at(18, 1))
+    assert runs(instance) == [("sleep", "18:00", "skipped")]
+    assert reason_of_last(instance).endswith("overruled by what was done since")
 
 
 def test_a_snapshot_that_a_person_orders_overrules_nothing(world: World, day: Day) -> None:
@@ -319,3 +368,35 @@ def test_one_bad_row_stops_no_other_and_does_not_come_back_at_once(
     assert runs(bad) == [("wake", "09:00", "waiting")]
     assert runs(good) == [("wake", "09:00", "started")]
     assert ScheduleRun.objects.get(instance=bad).ask_at > db_now() + timedelta(minutes=4)
+
+
+def test_what_cannot_be_started_for_a_bug_is_given_up_in_the_end_and_told_once(
+    world: World, day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = make_hibernated(status=InstanceStatus.FAILED)
+    keep(instance)
+
+    def broken(*args: Any, **more: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(asking, "request_wake", broken)
+    for minute in (0, 5, 10):
+        day.now = at(9, minute)
+        again(instance)
+    assert ScheduleRun.objects.get().attempts == 3
+    assert events(instance).count("schedule_waited") == 1
+    day.now = at(10)
+    again(instance)
+    assert runs(instance) == [("wake", "09:00", "gave_up")]
+
+
+def test_a_tick_that_is_told_to_end_ends(world: World, day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = make_hibernated(status=InstanceStatus.FAILED)
+    keep(instance)
+
+    def too_long(*args: Any, **more: Any) -> None:
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(asking, "request_wake", too_long)
+    with pytest.raises(SoftTimeLimitExceeded):
+        day.go(at(9))

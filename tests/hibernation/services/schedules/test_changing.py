@@ -127,6 +127,59 @@ def test_what_is_due_and_not_wished_any_more_is_dropped(
     assert runs(instance) == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sleep_time": time(20), "force": True},
+        {"sleep_time": None, "force": True},
+        {"wake_time": time(8), "sleep_time": time(22), "stay_awake": True},
+        {"timezone": "America/Buenos_Aires"},
+    ],
+)
+def test_a_sleep_that_waits_is_dropped_by_an_edit_that_moves_it(
+    world: World, day: Day, change: dict[str, Any]
+) -> None:
+    instance = world.awake(gpu_utilization=90.0)
+    day.now = at(17)
+    keep(instance)
+    day.go(at(18))
+    day.now = at(18, 5)
+    keep(instance, **change)
+    ask_now(instance)
+    day.go(at(18, 5))
+    assert runs(instance) == [("sleep", "18:00", "skipped")]
+    assert not instance.operations.exists()
+
+
+def test_a_sleep_that_waits_goes_by_new_terms_where_its_time_is_as_before(world: World, day: Day) -> None:
+    instance = world.awake(gpu_utilization=90.0)
+    day.now = at(17)
+    keep(instance)
+    day.go(at(18))
+    keep(instance, force=True)
+    ask_now(instance)
+    day.go(at(18, 5))
+    assert runs(instance) == [("sleep", "18:00", "started")]
+
+
+@pytest.mark.parametrize("edited", ["while it waits", "while its operation runs"])
+def test_a_wake_that_was_moved_is_not_tried_again(world: World, day: Day, edited: str) -> None:
+    instance = make_hibernated()
+    keep(instance)
+    day.go(at(9))
+    if edited == "while its operation runs":
+        keep(instance, wake_time=time(14))
+    instance.operations.update(state="failed", error_code="no_offer", error="none", finished_at=db_now())
+    Instance.objects.update(status="failed")
+    day.go(at(9, 1))
+    if edited == "while it waits":
+        keep(instance, wake_time=time(14))
+    ask_now(instance)
+    day.go(at(9, 30))
+    assert runs(instance)[0][2] in ("skipped", "gave_up")
+    assert instance.operations.count() == 1
+
+
 def test_deleting_drops_what_waits_and_leaves_what_runs(world: World, day: Day) -> None:
     waiting, waking = world.awake(), make_hibernated()
     keep(waiting, wake_time=None, sleep_time=time(9))

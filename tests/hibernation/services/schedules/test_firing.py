@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import datetime, time, timedelta
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -10,9 +11,9 @@ from pytest_django import Settings
 from hibernation.domain.states import InstanceStatus, OperationState
 from hibernation.models import Instance, Operation, Schedule, ScheduleRun
 from hibernation.services.clock import db_now
-from hibernation.services.schedules import firing, run_due_schedules, run_schedule
+from hibernation.services.schedules import ending, firing, rows, run_due_schedules, run_schedule
 from tests.factories import idle_for, make_hibernated, make_operation
-from tests.hibernation.services.schedules.day import Day, at, keep, runs
+from tests.hibernation.services.schedules.day import MONDAY, Day, at, keep, runs
 from tests.hibernation.services.test_operations import together
 from tests.hibernation.services.world import World, assert_consistent, events
 
@@ -246,3 +247,75 @@ def test_a_night_shift_sleeps_on_the_day_after(world: World, day: Day) -> None:
     keep(instance, wake_time=time(22), sleep_time=time(6), days=(0,))
     day.go(at(22))
     assert Schedule.objects.get().next_run_at == at(6, day=1)
+
+
+def lose_its_zone(instance: Instance) -> None:
+    Schedule.objects.filter(pk=instance.pk).update(timezone="Mars/Olympus")
+
+
+def test_a_schedule_whose_zone_is_no_more_stops_no_other(world: World, day: Day) -> None:
+    bad, good = make_hibernated(), make_hibernated()
+    keep(bad)
+    keep(good)
+    lose_its_zone(bad)
+    day.go(at(9))
+    assert runs(good) == [("wake", "09:00", "started")]
+    assert runs(bad) == []
+    row = Schedule.objects.get(pk=bad.pk)
+    assert (row.next_run_at, row.settled_at) == (at(9, 5), at(8))
+    assert bad.events.get(event_type="schedule_waited").reason == (
+        "its times cannot be told: there is no time zone 'Mars/Olympus'"
+    )
+
+
+def test_a_zone_that_is_no_more_is_told_once(world: World, day: Day) -> None:
+    bad = make_hibernated()
+    keep(bad)
+    lose_its_zone(bad)
+    day.go(at(9))
+    day.go(at(9, 5))
+    assert events(bad).count("schedule_waited") == 1
+
+
+def test_what_came_due_without_a_zone_is_caught_up_with_one(world: World, day: Day) -> None:
+    instance = make_hibernated()
+    row = keep(instance)
+    lose_its_zone(instance)
+    day.go(at(9))
+    Schedule.objects.filter(pk=instance.pk).update(timezone=row.timezone)
+    day.go(at(9, 5))
+    assert runs(instance) == [("wake", "09:00", "started")]
+
+
+def test_an_edit_puts_a_schedule_right_whose_zone_is_no_more(world: World, day: Day) -> None:
+    instance = make_hibernated()
+    keep(instance)
+    lose_its_zone(instance)
+    day.now = at(9)
+    assert keep(instance).next_run_at == at(18)
+
+
+def test_a_phase_that_fails_keeps_no_other_from_its_work(
+    world: World, day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(now: datetime) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(ending, "end_batch", broken)
+    instance = make_hibernated()
+    keep(instance)
+    with pytest.raises(RuntimeError, match="a bug"):
+        day.go(at(9))
+    assert runs(instance) == [("wake", "09:00", "started")]
+
+
+@pytest.mark.parametrize("days", [{"off_dates": (MONDAY,)}, {"off_ranges": ((MONDAY, MONDAY),)}])
+def test_a_timetable_with_days_of_its_own_is_not_remembered(
+    world: World, day: Day, days: dict[str, Any]
+) -> None:
+    rows.next_after.cache_clear()
+    firing._upcoming.cache_clear()
+    keep(make_hibernated(), **days)
+    day.go(at(18))
+    assert ScheduleRun.objects.count() == 1
+    assert (rows.next_after.cache_info().currsize, firing._upcoming.cache_info().currsize) == (0, 0)

@@ -195,3 +195,12 @@ def test_beat_asks_for_each_zone_once(day: Day) -> None:
     for hour in range(4):
         keep(make_instance(), wake_time=time(hour))
     assert list(Scheduler(app=app, lazy=True)._get_unique_timezone_names()) == [ZoneInfo("America/Sao_Paulo")]
+
+
+def test_a_zone_that_is_no_more_does_not_stop_the_repair_of_others(day: Day) -> None:
+    bad, good = make_instance(), make_instance()
+    keep(bad)
+    keep(good)
+    Schedule.objects.filter(pk=bad.pk).update(timezone="Mars/Olympus")
+    PeriodicTask.objects.filter(name=f"schedule of {good.pk}: wake").delete()
+    assert f"schedule of {good.pk}: wake: missing, made" in sync_schedules()
