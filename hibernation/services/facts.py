@@ -29,6 +29,7 @@ from hibernation.domain.states import (
     InstanceStatus,
     MachineState,
     OperationKind,
+    OperationState,
     Phase,
     SnapshotPurpose,
     SnapshotState,
@@ -114,6 +115,18 @@ def held_by_others(provider: str, instance_id: str) -> frozenset[str]:
     others = Machine.objects.filter(pending, provider=provider).exclude(instance=instance_id)
     rows = others.exclude(host=F("offer_id")).values_list("offer_id", "host")
     return frozenset(name for row in rows for name in row if name)
+
+
+def chosen_by_others(provider: str, instance_id: str) -> frozenset[str]:
+    """Offers and hosts that other wakes have chosen and are about to intend: two hundred wakes at once would all choose
+    the best one, and all but one choose again.
+    """
+    choices = Operation.objects.filter(
+        state=OperationState.RUNNING, kind=OperationKind.WAKE, step="launch", machine__isnull=True
+    ).exclude(instance=instance_id)
+    offers = choices.filter(memo__offer__provider=provider).values_list("memo__offer", flat=True)
+    by_host = (offer for offer in offers if offer["host"] != offer["offer_id"])
+    return frozenset(name for offer in by_host for name in (offer["offer_id"], offer["host"]) if name)
 
 
 def _is_held(instance: Instance, operation: Operation) -> bool:

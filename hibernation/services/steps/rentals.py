@@ -8,17 +8,18 @@ from django.conf import settings
 
 from hibernation.domain.effects import Launch, Launched, MachinesSeen, Ok, Reply, SearchOffers
 from hibernation.providers.base import LaunchSpec
-from hibernation.services.facts import held_by_others, wanted
+from hibernation.services.facts import chosen_by_others, held_by_others, wanted
 from hibernation.services.offers import look
 from hibernation.services.orders import environment_of
 from hibernation.services.steps.context import Context
 
 
 def search_offers(context: Context, effect: SearchOffers) -> Reply:
-    """What others rent at this moment is read last: searches are shared, so wakes at once see the same offers."""
+    """What others choose and rent at this moment is read last: searches are shared, so wakes see the same offers."""
     instance = context.instance
     seen = look(instance, context.operation.snapshot, effect.want, widely=effect.widely)
-    return replace(seen, held=held_by_others(instance.provider, instance.pk))
+    asked = (instance.provider, instance.pk)
+    return replace(seen, held=held_by_others(*asked) | chosen_by_others(*asked))
 
 
 def launch(context: Context, effect: Launch) -> Reply:
