@@ -596,11 +596,6 @@ def takes_the_answer_for_the_stop() -> list[Change]:
     return [(parking, "conclude_stop", conclude)]
 
 
-@mutant("i5 i15")
-def waits_for_ever_for_a_stop() -> list[Change]:
-    return [(parking, "_late", lambda facts: False)]
-
-
 @mutant("i1")
 def ends_what_runs_when_its_time_is_over() -> list[Change]:
     return [(keeping_warm, "plan_parked", _by_the_time_alone)]
@@ -609,17 +604,6 @@ def ends_what_runs_when_its_time_is_over() -> list[Change]:
 def _by_the_time_alone(seen: Parked, now: Any) -> Any:
     reason = "its time is over" if now >= seen.until and not seen.occupied and seen.is_saved else ""
     return keeping_warm.EndParked(seen.machine_id, seen.contract_id, reason) if reason else None
-
-
-@mutant("a_machine_that_runs_is_noticed")
-def never_takes_a_machine_back() -> list[Change]:
-    real = keeping_warm.plan_parked
-
-    def plan(seen: Parked, now: Any) -> Any:
-        deed = real(seen, now)
-        return None if isinstance(deed, keeping_warm.TakeBack) else deed
-
-    return [(keeping_warm, "plan_parked", plan)]
 
 
 @mutant("no_machine_is_parked_for_ever")
