@@ -114,11 +114,13 @@ class Provider(Protocol):
 
     ``can_stop``: a machine can be stopped, keep its disk and start again; else ``stop`` and ``start`` raise
     ``NotSupported``. ``can_park``: what was stopped starts again as it was, with its whole disk and its host key.
+    ``lists_cost``: a list takes of a limit, so that wakes share one for some seconds.
     """
 
     name: str
     can_stop: bool
     can_park: bool
+    lists_cost: bool
 
     def search_offers(self, want: OfferFilter) -> Sequence[Offer]:
         """Offers that fit, cheapest first. Safe to repeat. An empty result means «none now»."""

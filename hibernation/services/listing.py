@@ -28,7 +28,7 @@ def find_machine(provider: Provider, contract_id: str) -> RentedMachine | None:
 
     Raises ``ProviderError``.
     """
-    if not settings.DUMONT_LIST_SHARED:
+    if not (settings.DUMONT_LIST_SHARED and provider.lists_cost):
         return _among(provider.list_machines(), contract_id)
     try:
         shared = _shared(provider.name, contract_id)

@@ -46,6 +46,7 @@ class LocalProvider:
     name = "local"
     can_stop = True
     can_park = True
+    lists_cost = False
 
     def __init__(self, root: Path, *, namespaces: bool = True) -> None:
         self.root = root.resolve()

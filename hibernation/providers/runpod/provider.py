@@ -29,6 +29,7 @@ class RunpodProvider:
     name = NAME
     can_stop = True
     can_park = False
+    lists_cost = True
 
     def __init__(self, client: RunpodClient, shelf: Shelf, *, shared_seconds: float = SHARED_SECONDS) -> None:
         self._client = client

@@ -38,6 +38,7 @@ class VastProvider:
     name = NAME
     can_stop = True
     can_park = True
+    lists_cost = True
 
     def __init__(self, client: VastClient, shelf: Shelf, *, shared_seconds: float = SHARED_SECONDS) -> None:
         self._client = client

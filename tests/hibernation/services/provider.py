@@ -25,6 +25,7 @@ class FakeProvider:
     name: str = PROVIDER
     can_stop: bool = False
     can_park: bool = False
+    lists_cost: bool = True
     offers: list[Offer] = field(default_factory=lambda: [make_offer(n) for n in range(1, 4)])
     orders: list[LaunchSpec] = field(default_factory=list)
     machines: dict[str, RentedMachine] = field(default_factory=dict)

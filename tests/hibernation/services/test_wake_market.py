@@ -356,6 +356,16 @@ def test_many_wakes_share_one_list(world: World, settings: Settings) -> None:
     assert world.provider.calls("list") == ["list"]
 
 
+def test_lists_that_cost_nothing_are_always_fresh(world: World, settings: Settings) -> None:
+    settings.DUMONT_LIST_SHARED = timedelta(seconds=5)
+    world.provider.lists_cost = False
+    contract = world.provider.rent("a")
+    world.log.clear()
+    assert listing.find_machine(world.provider, "nobody's") is None
+    assert listing.find_machine(world.provider, contract) is not None
+    assert world.provider.calls("list") == ["list", "list"]
+
+
 def test_while_one_takes_the_list_others_use_the_last_one_or_wait(
     world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
