@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from .background import Background
 from .errors import DemoFailed
 from .host import INSTANCE, Host
 from .options import Options
@@ -24,11 +23,11 @@ _TWO_DAYS = 2 * 86_400 / SPEED
 
 
 class DayClock:
-    """What schedules take for the time: it began on a Monday at noon, and runs ``SPEED`` times as fast."""
+    """What schedules take for the time: it began early on a Monday, and runs ``SPEED`` times as fast."""
 
     def __init__(self) -> None:
         self._real = datetime.now(UTC)
-        self._shown = datetime(2026, 3, 2, 12, tzinfo=ZoneInfo(ZONE))
+        self._shown = datetime(2026, 3, 2, 6, tzinfo=ZoneInfo(ZONE))
 
     @property
     def env(self) -> dict[str, str]:
@@ -54,13 +53,7 @@ class DayPlay(Play):
 
     def run(self) -> None:
         """Raises ``DemoFailed`` also where an occurrence came before its time or much later."""
-        source = Background(self._bring)
-        with self._scene("start the services"):
-            self._start()
-        with self._scene("rent the first machine"):
-            self._rent(source)
-        with self._scene("work"):
-            self._work()
+        self._open()
         with self._scene("keep the guide's schedule"):
             self._keep()
         with self._scene("sleep at 18:00"):
@@ -71,10 +64,11 @@ class DayPlay(Play):
             self._compare()
 
     def _keep(self) -> None:
-        """Idleness alone is to end nothing here, so it is switched off."""
+        """Idleness alone is to end nothing here, so it is switched off. The schedule comes when the work is over."""
         client, path = self._session.client, f"/api/instances/{INSTANCE}"
         client.put(f"{path}/config", {"auto_hibernation_enabled": False})
         self._host.use_gpu(self._contract, 0)
+        self._wait_until_idle()
         self._story.say(
             f"  schedules live {SPEED} times as fast from here on: a day takes {86_400 // SPEED} s"
         )
@@ -83,6 +77,16 @@ class DayPlay(Play):
         for one in told["occurrences"]:
             self._story.say(f"  to come: {one['leg']:<5} at {_shown(datetime.fromisoformat(one['local']))}")
         self._follower.tell(self._follower.new_events())
+
+    def _wait_until_idle(self) -> None:
+        seen: set[str] = set()
+
+        def look() -> None:
+            events = self._follower.new_events()
+            self._follower.tell(events)
+            seen.update(event["event_type"] for event in events)
+
+        until(lambda: "idle_detected" in seen, look, "An idle reading", 60 + self._options.idle_seconds)
 
     def _wait_for(self, event_type: str, hour: int) -> int:
         """The operation that the schedule begins, in its hour and not before."""

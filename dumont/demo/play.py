@@ -54,13 +54,7 @@ class Play:
 
     def run(self) -> None:
         """Raises ``DemoFailed`` or another ``DumontError`` when a scene fails."""
-        source = Background(self._bring)
-        with self._scene("start the services"):
-            self._start()
-        with self._scene("rent the first machine"):
-            self._rent(source)
-        with self._scene("work"):
-            self._work()
+        self._open()
         with self._scene("fall idle"):
             operation = self._fall_idle()
         with self._scene("hibernate"):
@@ -69,6 +63,16 @@ class Play:
             self._wake()
         with self._scene("compare"):
             self._compare()
+
+    def _open(self) -> None:
+        """The scenes that every play begins with: a workspace comes to a machine, and work to its GPU."""
+        source = Background(self._bring)
+        with self._scene("start the services"):
+            self._start()
+        with self._scene("rent the first machine"):
+            self._rent(source)
+        with self._scene("work"):
+            self._work()
 
     @contextlib.contextmanager
     def _scene(self, name: str) -> Iterator[None]:

@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import quote
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
@@ -17,6 +17,7 @@ from hibernation.admin.instance_orders import BUTTONS, InstanceOrders
 from hibernation.admin.machines import provider_page
 from hibernation.admin.operations import may_be_cancelled, steps_of
 from hibernation.admin.schedules import lines_of
+from hibernation.admin.shared import ShowingAdmin
 from hibernation.admin.words import (
     NONE,
     badge,
@@ -43,7 +44,7 @@ _AT_REST = 15
 
 
 @admin.register(Instance)
-class InstanceAdmin(InstanceOrders):
+class InstanceAdmin(ShowingAdmin, InstanceOrders):
     list_display = (
         "workspace",
         "standing",
@@ -176,18 +177,7 @@ class InstanceAdmin(InstanceOrders):
         count = f"{row.good_snapshots} snapshot{'' if row.good_snapshots == 1 else 's'}"
         return format_html("{}<small>{}</small>", size(row.stored_bytes), count)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        instance = self.get_object(request, unquote(object_id))
-        more = {} if instance is None else self._shown(request, instance)
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
-
-    def _shown(self, request: HttpRequest, instance: Instance) -> dict[str, Any]:
+    def shown(self, request: HttpRequest, instance: Instance) -> dict[str, Any]:
         now, operation, machine = db_now(), running_of(instance), current_machine(instance)
         row = schedule_of(instance)
         may_order = self.has_operate_permission(request)

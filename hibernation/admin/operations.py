@@ -6,14 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from hibernation.admin.shared import OrderingAdmin
+from hibernation.admin.shared import OrderingAdmin, ShowingAdmin
 from hibernation.admin.words import NONE, at, badge, bar, goes_on, span, transfer
 from hibernation.models import Operation, OperationStep
 from hibernation.services.clock import db_now
@@ -29,7 +28,7 @@ def may_be_cancelled(operation: Operation) -> bool:
 
 
 @admin.register(Operation)
-class OperationAdmin(OrderingAdmin):
+class OperationAdmin(ShowingAdmin, OrderingAdmin):
     list_display = ("id", "instance", "what", "doing", "began", "took")
     list_filter = ("kind", "state")
     search_fields = ("=instance__id",)
@@ -61,18 +60,7 @@ class OperationAdmin(OrderingAdmin):
     def took(self, row: Any) -> str:
         return span((row.finished_at or row.seen_at) - (row.started_at or row.created_at))
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        operation = self.get_object(request, unquote(object_id))
-        more = {} if operation is None else self._shown(request, operation)
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
-
-    def _shown(self, request: HttpRequest, operation: Operation) -> dict[str, Any]:
+    def shown(self, request: HttpRequest, operation: Operation) -> dict[str, Any]:
         now = db_now()
         orders = may_be_cancelled(operation) and self.has_operate_permission(request)
         cancel = reverse("admin:hibernation_instance_cancel", args=[operation.pk]) if orders else ""

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.db.models import Model, QuerySet
 from django.forms import Media
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 
+from hibernation.api.permissions import ORDERS
 from hibernation.domain.errors import DumontError
 
 
@@ -53,12 +55,30 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         return TemplateResponse(request, f"hibernation/console/{template}", context)
 
 
+class ShowingAdmin(ReadOnlyAdmin):
+    """Whose rows have a page of their own making: ``shown`` is what its template gets of one."""
+
+    def shown(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        more = {} if row is None else self.shown(request, row)
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+
+
 class OrderingAdmin(ReadOnlyAdmin):
     """Whose actions are orders: each row is one order, and its answer is told."""
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Orders end and start rentals and delete copies: who may only look may not give them."""
-        return request.user.has_perm("hibernation.change_instance")
+        return request.user.has_perm(ORDERS)
 
     def order(self, request: HttpRequest, rows: QuerySet[Any], ask: Callable[[Any, str], str]) -> None:
         for row in rows:

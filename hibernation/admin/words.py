@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import localtime
 
 from hibernation.domain import idle
+from hibernation.domain.states import BILLING_MACHINE_STATES, MachineState
 from hibernation.models import Instance, Machine, Operation
 from hibernation.services.sightings import SPENDS
 
@@ -48,7 +49,6 @@ _COLOURS = {
     "hibernated": "rest",
     "parked": "rest",
 }
-_BILLING = frozenset({"launched", "spare", "active", "destroying", "orphan"})
 
 
 def badge(state: str, colour: str = "") -> SafeString:
@@ -111,9 +111,9 @@ def usd_an_hour(price: Decimal | None) -> str:
 
 def hourly(machine: Machine) -> Decimal:
     """USD an hour that it costs now; of one that stands still, its disk, where that is known."""
-    if machine.state not in (*_BILLING, "parked"):
+    if machine.state not in BILLING_MACHINE_STATES:
         return Decimal(0)
-    spends = machine.phase in SPENDS or (machine.phase == "" and machine.state in _BILLING)
+    spends = machine.phase in SPENDS or (machine.phase == "" and machine.state != MachineState.PARKED)
     if not spends:
         return machine.stopped_usd_hour or Decimal(0)
     return machine.price_now or machine.price_per_hour

@@ -51,8 +51,8 @@ def plan_stop(facts: Facts) -> Plan:
 
 def conclude_stop(facts: Facts, reply: Reply) -> Outcome:
     """Only a list tells whether it stops; the next stop is sent from there. A refusal counts before one was taken."""
-    refused = isinstance(reply, ProviderRefused | NotFound) and not facts.operation.memo.attempt
-    if refused and isinstance(reply, DumontError) and is_watched(facts):
+    first = not facts.operation.memo.attempt
+    if isinstance(reply, ProviderRefused | NotFound) and first and is_watched(facts):
         return _end_it(facts, f"it could not be stopped ({reply.message})")
     return Go("confirm")
 

@@ -117,6 +117,8 @@ MACHINE_ARROWS: dict[MachineState, frozenset[MachineState]] = {
 }
 
 LIVE_MACHINE_STATES = frozenset({M.INTENDED, M.LAUNCHED, M.ACTIVE, M.ADOPTING})
+BILLING_MACHINE_STATES = frozenset({M.LAUNCHED, M.SPARE, M.ACTIVE, M.DESTROYING, M.ORPHAN, M.PARKED})
+"""In which a rental is to be paid; of one that is parked its disk alone."""
 
 
 class OperationKind(StrEnum):

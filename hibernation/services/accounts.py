@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from hibernation.domain import credit
 from hibernation.domain.credit import Account
 from hibernation.domain.errors import CreditTooLow, ProviderError
-from hibernation.domain.states import CreditLevel, EventType, MachineState
+from hibernation.domain.states import BILLING_MACHINE_STATES, CreditLevel, EventType, MachineState
 from hibernation.models import Machine, ProviderAccount
 from hibernation.providers.base import PriceRise, Provider
 from hibernation.providers.registry import provider_names
@@ -29,14 +29,6 @@ CREDIT_EVERY, PRICES_EVERY = timedelta(minutes=5), timedelta(days=1)
 TRUSTED = timedelta(hours=1)
 """Credit that was told longer ago is not counted on: somebody may have paid in, or another machine spent it."""
 DEARER = Decimal("1.02")
-_BILLING = (
-    MachineState.LAUNCHED,
-    MachineState.SPARE,
-    MachineState.ACTIVE,
-    MachineState.DESTROYING,
-    MachineState.ORPHAN,
-    MachineState.PARKED,
-)
 _HOUR = timedelta(hours=1)
 
 
@@ -201,7 +193,7 @@ def _event_for(level: CreditLevel, before: CreditLevel) -> EventType | None:
 
 def _our_burn(provider: str) -> Decimal:
     """USD an hour of what we rent there; of a machine that no list has shown yet, what was agreed."""
-    ours = Machine.objects.filter(provider=provider, state__in=_BILLING)
+    ours = Machine.objects.filter(provider=provider, state__in=BILLING_MACHINE_STATES)
     spends = Q(phase__in=SPENDS) | (Q(phase="") & ~Q(state=MachineState.PARKED))
     total = ours.filter(spends).aggregate(usd=Sum(Coalesce("price_now", "price_per_hour")))["usd"]
     disks = ours.exclude(spends).aggregate(usd=Sum("stopped_usd_hour"))["usd"]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -125,7 +127,8 @@ def test_a_parent_ended_by_a_signal_leaves_nothing_and_the_next_start_works(
     with start_parent(tmp_path) as parent:
         assert parent.stdout
         assert parent.stdout.readline() == b"up\n"
-        assert len(commands_naming(tmp_path)) >= 6
+        # A process between its fork and its program has no command line for a moment.
+        eventually(lambda: len(commands_naming(tmp_path)) >= 6)
         parent.send_signal(number)
     with Stack(tmp_path, table=dummy_table) as stack:
         stack.wait_ready()
@@ -142,9 +145,16 @@ def test_a_parent_ended_while_it_starts_leaves_nothing(tmp_path: Path, after: fl
     eventually(lambda: not commands_naming(tmp_path))
 
 
-def start_parent(state: Path) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def start_parent(state: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Waits for its end; a test that fails before it signalled ends it, so that it fails instead of hanging."""
     command = [sys.executable, "-c", PARENT, str(state)]
-    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        try:
+            yield parent
+        except BaseException:
+            parent.kill()
+            raise
 
 
 def test_the_project_runs_web_beat_and_a_worker_per_queue(tmp_path: Path) -> None:
