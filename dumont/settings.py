@@ -176,7 +176,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "hibernation.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["hibernation.api.permissions.LooksOrOrders"],
+    "DEFAULT_PERMISSION_CLASSES": ["hibernation.api.permissions.Access"],
     "EXCEPTION_HANDLER": "hibernation.api.errors.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PARSER_CLASSES": ["hibernation.api.parsers.StrictJSONParser"],

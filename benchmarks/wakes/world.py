@@ -64,15 +64,12 @@ class World:
         import django
 
         django.setup()
-        from django.contrib.auth.models import User
-
         from hibernation.services.tokens import create_api_token
-        from tests.factories import make_hibernated
+        from tests.factories import make_hibernated, make_user
 
         for number in range(self.wishes.instances):
             make_hibernated(provider="vast", gpu_type=GPUS[number % len(GPUS)], image=_IMAGE)
-        user = User.objects.create_user("benchmark")
-        self._client = Client(self.stack.base_url, create_api_token(user, "benchmark"))
+        self._client = Client(self.stack.base_url, create_api_token(make_user("benchmark"), "benchmark"))
 
     def wake_all(self) -> None:
         """Asks for all the wakes over the API, eight at a time."""

@@ -12,12 +12,14 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, SnapshotUnproven
+from hibernation.services.access import NotAllowed
 from hibernation.services.browse import SnapshotGone
 from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
 
 STATUS: tuple[tuple[type[DumontError], int], ...] = (
     (InvalidRequest, 400),
     (Forbidden, 403),
+    (NotAllowed, 403),
     (NotFound, 404),
     (StaleHeartbeat, 409),
     (Conflict, 409),

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hibernation.domain.access import Need
 from hibernation.models import ApiToken
 
 
@@ -27,6 +28,8 @@ class MeSerializer(serializers.Serializer[Any]):
 
 
 class MeView(APIView):
+    needs = {"GET": Need.READ}
+
     @extend_schema(responses=MeSerializer)
     def get(self, request: Request) -> Response:
         """Whose token this is, and until when it counts. Changes nothing: a way to try a token."""

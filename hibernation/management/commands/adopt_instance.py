@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from hibernation.domain.errors import DumontError
 from hibernation.providers.registry import provider_names
 from hibernation.services.adopt import request_adoption
+from hibernation.services.teams import default_team
 
 
 class Command(BaseCommand):
@@ -30,7 +31,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             operation = request_adoption(
-                options["provider"], options["contract"], actor="command line", name=options["name"]
+                options["provider"],
+                options["contract"],
+                actor="command line",
+                team=default_team(),
+                name=options["name"],
             )
         except DumontError as error:
             raise CommandError(error.message) from None

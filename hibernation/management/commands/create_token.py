@@ -8,11 +8,14 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from hibernation.domain.access import Scope
+from hibernation.services.teams import ensure_team
 from hibernation.services.tokens import create_api_token
 
 
 class Command(BaseCommand):
-    """Prints the token, this once: only its hash is kept. The user must exist."""
+    """Prints the token, this once: only its hash is kept. The user must exist; in no team, he joins the default one
+    as an owner: a token that sees nothing would be of no use."""
 
     help = "Make an API token for a user and print it. It is shown only now: only its hash is kept."
 
@@ -20,6 +23,13 @@ class Command(BaseCommand):
         parser.add_argument("--user", required=True, help="name of an existing user, whom the token acts as")
         parser.add_argument("--name", default="command line", help="what the token is for")
         parser.add_argument("--days", type=float, help="how long it lives; without it, until it is revoked")
+
+        parser.add_argument(
+            "--scope",
+            choices=[scope.value for scope in Scope],
+            default=Scope.ADMIN.value,
+            help="what it may do",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         users = get_user_model()
@@ -29,4 +39,6 @@ class Command(BaseCommand):
         if options["days"] is not None and options["days"] <= 0:
             raise CommandError("--days must be more than 0.")
         lifetime = None if options["days"] is None else timedelta(days=options["days"])
-        self.stdout.write(create_api_token(user, options["name"], lifetime))
+        ensure_team(user)
+        scope = Scope(options["scope"])
+        self.stdout.write(create_api_token(user, options["name"], lifetime, scope=scope))

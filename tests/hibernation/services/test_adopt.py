@@ -11,7 +11,7 @@ from django.db import IntegrityError
 
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, ProviderUnavailable
 from hibernation.domain.states import InstanceStatus, MachineState, OperationState
-from hibernation.models import Enrolment, Event, Instance, Machine, Operation, UsageInterval
+from hibernation.models import Enrolment, Event, Instance, Machine, Operation, Team, UsageInterval
 from hibernation.providers.base import Phase
 from hibernation.services import adopt
 from hibernation.services.adopt import (
@@ -27,6 +27,7 @@ from hibernation.services.instances import release_instance
 from hibernation.services.orders import environment_of
 from hibernation.services.reconcile import reconcile
 from hibernation.services.requests import request_hibernate, request_wake
+from hibernation.services.teams import default_team
 from tests.factories import PROVIDER
 from tests.hibernation.services.world import World, assert_consistent, events
 
@@ -43,8 +44,8 @@ def rental(world: World) -> World:
     return world
 
 
-def ask(**more: str) -> Operation:
-    return request_adoption(PROVIDER, CONTRACT, actor=ANA, **more)
+def ask(team: Team | None = None, **more: str) -> Operation:
+    return request_adoption(PROVIDER, CONTRACT, actor=ANA, team=team or default_team(), **more)
 
 
 def adopted(world: World) -> Instance:
@@ -168,13 +169,13 @@ def test_a_machine_that_vanishes_while_it_is_adopted_is_not_ours_when_it_comes_b
 
 def test_what_the_account_does_not_have_is_not_found(rental: World) -> None:
     with pytest.raises(NotFound):
-        request_adoption(PROVIDER, "777", actor=ANA)
+        request_adoption(PROVIDER, "777", actor=ANA, team=default_team())
     assert not Instance.objects.exists()
 
 
 def test_a_provider_of_nobody_is_refused(rental: World) -> None:
     with pytest.raises(InvalidRequest):
-        request_adoption("nobody", CONTRACT, actor=ANA)
+        request_adoption("nobody", CONTRACT, actor=ANA, team=default_team())
 
 
 def test_without_a_list_nothing_is_adopted(rental: World) -> None:
@@ -206,7 +207,7 @@ def test_a_machine_of_ours_is_not_adopted(world: World, state: MachineState) -> 
     machine = instance.machines.get()
     Machine.objects.filter(pk=machine.pk).update(state=state)
     with pytest.raises(UnderCare, match=instance.pk):
-        request_adoption(PROVIDER, machine.contract_id or "", actor=ANA)
+        request_adoption(PROVIDER, machine.contract_id or "", actor=ANA, team=default_team())
 
 
 def test_a_second_adoption_names_the_instance(rental: World) -> None:
@@ -291,7 +292,7 @@ def claim(raw: str, contract: str = CONTRACT) -> Operation:
 
 
 def test_a_token_has_its_machine_adopted_once(rental: World) -> None:
-    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA)
+    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA, team=default_team())
     operation = claim(raw)
     enrolment.refresh_from_db()
     assert (enrolment.instance_id, operation.actor) == (operation.instance_id, ANA)
@@ -309,7 +310,7 @@ def test_an_unknown_token_claims_nothing(rental: World, raw: str) -> None:
 
 
 def test_an_old_token_claims_nothing(rental: World) -> None:
-    raw, _ = issue_enrolment(PROVIDER, actor=ANA)
+    raw, _ = issue_enrolment(PROVIDER, actor=ANA, team=default_team())
     rental.pass_time(timedelta(hours=1).total_seconds() + 1)
     with pytest.raises(Forbidden):
         claim(raw)
@@ -318,7 +319,7 @@ def test_an_old_token_claims_nothing(rental: World) -> None:
 @pytest.mark.parametrize("contract", ["777", CONTRACT])
 def test_a_token_whose_adoption_cannot_begin_is_not_used_up(rental: World, contract: str) -> None:
     rental.provider.machines[CONTRACT] = replace(rental.provider.machines[CONTRACT], phase=Phase.LOADING)
-    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA)
+    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA, team=default_team())
     with pytest.raises(DumontError):
         claim(raw, contract)
     enrolment.refresh_from_db()
@@ -327,7 +328,7 @@ def test_a_token_whose_adoption_cannot_begin_is_not_used_up(rental: World, contr
 
 
 def test_of_two_claims_at_once_one_counts(rental: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA)
+    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA, team=default_team())
     monkeypatch.setattr(adopt, "find_enrolment", lambda _: enrolment)
     claim(raw)
     rental.provider.rent("another", contract="2")
@@ -338,7 +339,7 @@ def test_of_two_claims_at_once_one_counts(rental: World, monkeypatch: pytest.Mon
 
 def test_nobody_enrols_machines_of_a_provider_that_is_not_there(rental: World) -> None:
     with pytest.raises(InvalidRequest):
-        issue_enrolment("nobody", actor=ANA)
+        issue_enrolment("nobody", actor=ANA, team=default_team())
 
 
 def test_a_copy_of_before_the_release_can_be_woken(world: World) -> None:
