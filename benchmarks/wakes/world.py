@@ -47,6 +47,7 @@ class World:
         self._port, self._door, self._key = free_port(), free_port(), secrets.token_hex(16)
         env = {
             "DUMONT_PROVIDERS": "vast",
+            "DUMONT_REQUESTS_PER_MINUTE": "0",
             "DUMONT_VAST_URL": f"http://{HOST}:{self._port}",
             "DUMONT_VAST_API_KEY": self._key,
             "DUMONT_VAST_TIME_SCALE": str(1 / wishes.speed),

@@ -45,6 +45,8 @@ class Need(StrEnum):
     PUBLIC = "public"
 
 
+ROLES = [role.value for role in Role]
+SCOPES = [scope.value for scope in Scope]
 OF_ROLE = {Role.VIEWER: Right.READ, Role.MEMBER: Right.OPERATE, Role.OWNER: Right.ADMIN}
 OF_SCOPE = {Scope.READ: Right.READ, Scope.OPERATE: Right.OPERATE, Scope.ADMIN: Right.ADMIN}
 OF_NEED = {Need.READ: Right.READ, Need.OPERATE: Right.OPERATE, Need.ADMIN: Right.ADMIN}

@@ -35,6 +35,11 @@ def welcome_superuser(instance: Any, update_fields: Any = None, raw: bool = Fals
         ensure_team(instance)
 
 
+def members_of(team_id: int) -> list[Membership]:
+    """By the time they joined."""
+    return list(Membership.objects.filter(team=team_id).select_related("user").order_by("pk"))
+
+
 @transaction.atomic
 def add_member(team_id: int, username: str, role: Role, *, actor: str) -> Membership:
     """Let a user in. ``InvalidRequest`` for nobody we know, ``Conflict`` for one who is in it already."""
@@ -83,7 +88,8 @@ def _lock(team_id: int) -> Team:
 
 def _membership(team: Team, username: str) -> Membership:
     field = f"user__{get_user_model().USERNAME_FIELD}"
-    row = team.memberships.select_related("user").filter(**{field: username}).first()
+    known = "\0" not in username
+    row = team.memberships.select_related("user").filter(**{field: username}).first() if known else None
     if row is None:
         raise NotFound(f"There is nobody named {username!r} in this team.")
     return row

@@ -11,7 +11,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import BooleanField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
 from hibernation.domain.access import Scope
@@ -69,9 +69,16 @@ def create_api_token(
     team: Team | None = None,
 ) -> str:
     """A new token of ``user``, good for what ``scope`` allows, in ``team`` or all of his. Only its hash is kept."""
+    return issue_api_token(user, name, lifetime, scope=scope, team=team)[0]
+
+
+def issue_api_token(
+    user: AbstractBaseUser, name: str, lifetime: timedelta | None, *, scope: Scope, team: Team | None
+) -> tuple[str, ApiToken]:
+    """The same, with its row."""
     raw = PERSON_PREFIX + secrets.token_urlsafe(32)
     now = db_now()
-    ApiToken.objects.create(
+    row = ApiToken.objects.create(
         user=user,  # type: ignore[misc]
         name=name,
         digest=_digest(raw),
@@ -81,7 +88,7 @@ def create_api_token(
         created_at=now,
         expires_at=now + lifetime if lifetime else None,
     )
-    return raw
+    return raw, row
 
 
 def find_api_token(raw: str) -> ApiToken | None:
@@ -89,9 +96,12 @@ def find_api_token(raw: str) -> ApiToken | None:
     if not raw.startswith(PERSON_PREFIX):
         return None
     alive = Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
-    token = ApiToken.objects.select_related("user", "team").filter(alive, digest=_digest(raw)).first()
-    if token is not None:
-        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
+    stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
+    found = ApiToken.objects.select_related("user", "team").annotate(
+        is_stale=ExpressionWrapper(stale, BooleanField())
+    )
+    token = found.filter(alive, digest=_digest(raw)).first()
+    if token is not None and token.is_stale:
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
     return token
 

@@ -34,6 +34,7 @@ EVERYTHING = ("postgres", "valkey", "web", "beat", *WORKERS)
 
 _QUICK = {
     "DUMONT_HEARTBEAT_SECONDS": "1",
+    "DUMONT_REQUESTS_PER_MINUTE": "0",
     "DUMONT_SWEEP_SECONDS": "1",
     "DUMONT_DRIVE_SECONDS": "1",
     "DUMONT_RECONCILE_SECONDS": "2",
