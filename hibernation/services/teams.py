@@ -23,6 +23,16 @@ def default_team() -> Team:
     return Team.objects.get_or_create(name=DEFAULT_TEAM)[0]
 
 
+def team_named(name: str) -> Team:
+    """``NotFound`` for one that nobody made. An empty name is the default one's."""
+    if not name:
+        return default_team()
+    team = Team.objects.filter(name=name).first()
+    if team is None:
+        raise NotFound(f"There is no team {name!r}; the console makes one.")
+    return team
+
+
 def ensure_team(user: AbstractBaseUser, role: Role = Role.OWNER) -> None:
     """A user in no team joins the default one. Repeatable."""
     if not Membership.objects.filter(user=user.pk).exists():

@@ -9,7 +9,8 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from hibernation.domain.access import Scope
-from hibernation.services.teams import ensure_team
+from hibernation.domain.errors import NotFound
+from hibernation.services.teams import ensure_team, team_named
 from hibernation.services.tokens import create_api_token
 
 
@@ -24,6 +25,9 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="command line", help="what the token is for")
         parser.add_argument("--days", type=float, help="how long it lives; without it, until it is revoked")
 
+        parser.add_argument(
+            "--team", default="", help="good for this one only; without it, for all of the user's"
+        )
         parser.add_argument(
             "--scope",
             choices=[scope.value for scope in Scope],
@@ -40,5 +44,9 @@ class Command(BaseCommand):
             raise CommandError("--days must be more than 0.")
         lifetime = None if options["days"] is None else timedelta(days=options["days"])
         ensure_team(user)
+        try:
+            team = team_named(options["team"]) if options["team"] else None
+        except NotFound as error:
+            raise CommandError(error.message) from None
         scope = Scope(options["scope"])
-        self.stdout.write(create_api_token(user, options["name"], lifetime, scope=scope))
+        self.stdout.write(create_api_token(user, options["name"], lifetime, scope=scope, team=team))

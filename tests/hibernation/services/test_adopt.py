@@ -28,7 +28,7 @@ from hibernation.services.orders import environment_of
 from hibernation.services.reconcile import reconcile
 from hibernation.services.requests import request_hibernate, request_wake
 from hibernation.services.teams import default_team
-from tests.factories import PROVIDER
+from tests.factories import PROVIDER, make_instance
 from tests.hibernation.services.world import World, assert_consistent, events
 
 pytestmark = pytest.mark.django_db
@@ -349,3 +349,47 @@ def test_a_copy_of_before_the_release_can_be_woken(world: World) -> None:
     assert instance.status == InstanceStatus.RELEASED
     assert world.run(world.wake(instance)).state == OperationState.SUCCEEDED
     assert_consistent(instance)
+
+
+@pytest.fixture
+def other() -> Team:
+    return Team.objects.create(name="other")
+
+
+def test_what_is_taken_in_is_the_teams_that_asked(rental: World, other: Team) -> None:
+    operation = ask(team=other)
+    assert operation.instance.team == other
+
+
+def test_an_enrolled_machine_is_the_teams_that_issued_the_token(rental: World, other: Team) -> None:
+    raw, _ = issue_enrolment(PROVIDER, actor=ANA, team=other)
+    assert claim(raw).instance.team == other
+
+
+def test_what_another_team_has_is_to_the_others_as_if_it_were_not_rented(rental: World, other: Team) -> None:
+    ask()
+    with pytest.raises(NotFound) as theirs:
+        ask(team=other)
+    with pytest.raises(NotFound) as nobodys:
+        request_adoption(PROVIDER, "777", actor=ANA, team=other)
+    assert str(theirs.value).replace(CONTRACT, "777") == str(nobodys.value)
+
+
+def test_what_another_team_let_go_with_its_work_on_it_is_not_taken_in(rental: World, other: Team) -> None:
+    instance = adopted(rental)
+    release_instance(instance.pk, actor=ANA, leave_machine=True)
+    with pytest.raises(NotFound):
+        ask(team=other)
+    assert ask().instance == instance
+
+
+def test_a_key_answers_no_other_teams_adoption(rental: World, other: Team) -> None:
+    ask(idempotency_key="k")
+    with pytest.raises(NotFound):
+        ask(team=other, idempotency_key="k")
+
+
+def test_an_instance_of_that_name_of_another_team_is_not_told_of(rental: World, other: Team) -> None:
+    make_instance(id=f"{PROVIDER}_{CONTRACT}")
+    with pytest.raises(NotFound):
+        ask(team=other)
