@@ -10,10 +10,21 @@ from hibernation.admin import (
     operations,
     schedules,
     snapshots,
+    teams,
     tokens,
 )
 
-__all__ = ["accounts", "events", "instances", "machines", "operations", "schedules", "snapshots", "tokens"]
+__all__ = [
+    "accounts",
+    "events",
+    "instances",
+    "machines",
+    "operations",
+    "schedules",
+    "snapshots",
+    "teams",
+    "tokens",
+]
 
 admin.site.site_header = admin.site.site_title = "Dumont"
 admin.site.index_title = "Console"

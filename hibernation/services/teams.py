@@ -11,8 +11,9 @@ from django.db import transaction
 from hibernation.domain.access import Role
 from hibernation.domain.errors import Conflict, InvalidRequest, NotFound
 from hibernation.domain.states import EventType
-from hibernation.models import Membership, Team
+from hibernation.models import Instance, Membership, Team
 from hibernation.services.clock import db_now
+from hibernation.services.requests import lock_instance
 from hibernation.services.transitions import emit
 
 DEFAULT_TEAM = "default"
@@ -86,6 +87,18 @@ def remove_member(team_id: int, username: str, *, actor: str) -> None:
     _keep_an_owner(team, row)
     row.delete()
     _tell(f"{username} left {team}", actor)
+
+
+@transaction.atomic
+def move_instance(instance_id: str, team_id: int, *, actor: str) -> Instance:
+    """Give it, with its copies and its history, to another team. Repeatable. ``NotFound``."""
+    instance, team = lock_instance(instance_id), _lock(team_id)
+    if instance.team_id != team.pk:
+        told = f"given by {instance.team} to {team}"
+        instance.team = team
+        instance.save(update_fields=["team"])
+        emit(EventType.CONFIG_CHANGED, told, instance=instance, now=db_now(), actor=actor)
+    return instance
 
 
 def _lock(team_id: int) -> Team:
