@@ -112,10 +112,11 @@ DUMONT_PARK_DEADLINE = timedelta(seconds=env.number("DUMONT_PARK_SECONDS", 180, 
 DUMONT_RESUME_DEADLINE = timedelta(seconds=env.number("DUMONT_RESUME_SECONDS", 180, least=1))
 DUMONT_LABEL_SETTLE = timedelta(seconds=env.number("DUMONT_LABEL_SETTLE_SECONDS", 30, least=1))
 
-# Requests a minute of one token or user, and of one address without a valid one; 0: any number. How many proxies of
-# ours stand before us: what is farther away is whoever asks.
+# Requests a minute of one token or user, of one address without a valid one, and tries to log in to the console from
+# one address; 0: any number. How many proxies of ours stand before us: what is farther away is whoever asks.
 DUMONT_REQUESTS_PER_MINUTE = int(env.number("DUMONT_REQUESTS_PER_MINUTE", 1200))
 DUMONT_STRANGERS_PER_MINUTE = int(env.number("DUMONT_STRANGERS_PER_MINUTE", 60))
+DUMONT_LOGINS_PER_MINUTE = int(env.number("DUMONT_LOGINS_PER_MINUTE", 10))
 DUMONT_PROXIES = int(env.number("DUMONT_PROXIES", 0))
 
 # -- Django --------------------------------------------------------------------------------------

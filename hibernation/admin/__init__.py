@@ -13,6 +13,7 @@ from hibernation.admin import (
     teams,
     tokens,
 )
+from hibernation.admin.login import LoginForm
 
 __all__ = [
     "accounts",
@@ -28,3 +29,4 @@ __all__ = [
 
 admin.site.site_header = admin.site.site_title = "Dumont"
 admin.site.index_title = "Console"
+admin.site.login_form = LoginForm

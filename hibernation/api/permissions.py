@@ -54,6 +54,8 @@ class Access(BasePermission):
             return True
         if request.user is None or not request.user.is_authenticated:
             return False
+        # Before anything is looked up, for what is refused counts, too.
+        view.check_throttles(request)
         if not hasattr(view, method.lower()):
             # There is no such method here: the view says so itself.
             return True

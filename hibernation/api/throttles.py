@@ -7,7 +7,7 @@ and the store are not counted; they have bounds of their own (``hibernation.api.
 from __future__ import annotations
 
 import math
-import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -26,43 +26,52 @@ if TYPE_CHECKING:
 _MINUTE = 60
 _REST_SECONDS = 5.0
 """After a failure Redis is left alone for so long: one that hangs would cost every request its time-out."""
+_COUNTED = "_dumont_counted"
 _failed_at = -math.inf
 
 
 class PerCaller(BaseThrottle):
-    """Of whoever is known by a token, that token; by a session, the user; of all others, the address."""
+    """Counts each request once, however often it is asked about it: one that is refused counts, too."""
 
     _wait: int | None = None
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        if request.user is None or not request.user.is_authenticated:
-            self._wait = _over(f"address:{self.get_ident(request)}", settings.DUMONT_STRANGERS_PER_MINUTE)
-        elif isinstance(request.auth, ApiToken):
-            self._wait = _over(f"token:{request.auth.pk}", settings.DUMONT_REQUESTS_PER_MINUTE)
-        else:
-            self._wait = _over(f"user:{request.user.pk}", settings.DUMONT_REQUESTS_PER_MINUTE)
+        if not hasattr(request._request, _COUNTED):
+            setattr(request._request, _COUNTED, True)
+            self._wait = seconds_to_wait(*_who(request))
         return self._wait is None
 
     def wait(self) -> float | None:
         return self._wait
 
 
+def _who(request: Request) -> tuple[str, int]:
+    """By a token: that token; by a session: the user; everybody else: the address. And how often that may ask."""
+    if request.user is None or not request.user.is_authenticated:
+        return f"address:{BaseThrottle().get_ident(request)}", settings.DUMONT_STRANGERS_PER_MINUTE
+    kind = "token" if isinstance(request.auth, ApiToken) else "user"
+    known = request.auth if isinstance(request.auth, ApiToken) else request.user
+    return f"{kind}:{known.pk}", settings.DUMONT_REQUESTS_PER_MINUTE
+
+
 def too_many_strangers(request: Request) -> Throttled | None:
     """Counts one more that showed no token or a wrong one: what to answer if its address did that too often."""
-    wait = _over(f"address:{BaseThrottle().get_ident(request)}", settings.DUMONT_STRANGERS_PER_MINUTE)
+    wait = seconds_to_wait(
+        f"address:{BaseThrottle().get_ident(request)}", settings.DUMONT_STRANGERS_PER_MINUTE
+    )
     return None if wait is None else Throttled(wait)
 
 
-def _over(who: str, most: int) -> int | None:
+def seconds_to_wait(who: str, most: int) -> int | None:
     """Seconds until ``who`` may ask again; ``None``: now. Counts this time. ``most`` 0: always."""
     global _failed_at
-    if most == 0 or time.monotonic() - _failed_at < _REST_SECONDS:
+    if most == 0 or monotonic() - _failed_at < _REST_SECONDS:
         return None
-    now = time.time()
+    now = time()
     try:
         count = _count(f"throttle:{who}:{now // _MINUTE:.0f}")
     except RedisError:
-        _failed_at = time.monotonic()
+        _failed_at = monotonic()
         return None
     return None if count <= most else math.ceil(_MINUTE - now % _MINUTE)
 

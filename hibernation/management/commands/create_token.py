@@ -6,17 +6,21 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from hibernation.domain.access import Scope
 from hibernation.domain.errors import NotFound
+from hibernation.models import Team
 from hibernation.services.teams import ensure_team, team_named
 from hibernation.services.tokens import create_api_token
 
 
 class Command(BaseCommand):
-    """Prints the token, this once: only its hash is kept. The user must exist; in no team, he joins the default one
-    as an owner: a token that sees nothing would be of no use."""
+    """Prints the token, this once: only its hash is kept. The user must exist.
+
+    A token that sees nothing would be of no use: a user in no team joins the default one as an owner.
+    """
 
     help = "Make an API token for a user and print it. It is shown only now: only its hash is kept."
 
@@ -43,10 +47,19 @@ class Command(BaseCommand):
         if options["days"] is not None and options["days"] <= 0:
             raise CommandError("--days must be more than 0.")
         lifetime = None if options["days"] is None else timedelta(days=options["days"])
-        ensure_team(user)
-        try:
-            team = team_named(options["team"]) if options["team"] else None
-        except NotFound as error:
-            raise CommandError(error.message) from None
+        team = _team(user, options["team"])
         scope = Scope(options["scope"])
         self.stdout.write(create_api_token(user, options["name"], lifetime, scope=scope, team=team))
+
+
+def _team(user: AbstractBaseUser, name: str) -> Team | None:
+    if not name:
+        ensure_team(user)
+        return None
+    try:
+        team = team_named(name)
+    except NotFound as error:
+        raise CommandError(error.message) from None
+    if not team.memberships.filter(user=user.pk).exists():
+        raise CommandError(f"{user} is not in the team {name!r}.")
+    return team

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.admindocs.views import simplify_regex
@@ -23,6 +23,7 @@ class Call:
     method: str
     path: str
     need: Need | None
+    view: Any = field(compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -49,7 +50,7 @@ def _calls(patterns: Sequence[URLPattern | URLResolver], prefix: str) -> Iterato
         view: Any = pattern.callback
         named = _named(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path), view)
         for method, need in _needs(view).items():
-            yield Call(method, f"/api{named}", need)
+            yield Call(method, f"/api{named}", need, view)
 
 
 def _named(path: str, view: Any) -> str:

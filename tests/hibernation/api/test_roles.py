@@ -12,6 +12,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
 
+from hibernation.api.permissions import Access
+from hibernation.api.throttles import PerCaller
 from hibernation.domain.access import OF_NEED, Need, Right, Role, Scope
 from hibernation.models import ApiToken, Instance, Team
 from hibernation.services.teams import default_team
@@ -187,6 +189,12 @@ def test_the_counts_are_of_ones_own_teams(house: House) -> None:
 
 def test_every_call_declares_what_it_needs() -> None:
     assert [str(call) for call in CALLS if call.need is None] == []
+
+
+def test_no_view_goes_by_other_rules() -> None:
+    views = {call.view.cls for call in CALLS if hasattr(call.view, "cls")}
+    assert {view for view in views if view.permission_classes != [Access]} == set()
+    assert {view for view in views if view.throttle_classes != [PerCaller]} == set()
 
 
 def test_what_changes_something_needs_more_than_to_look() -> None:

@@ -24,7 +24,7 @@ def minute(settings: Any, monkeypatch: pytest.MonkeyPatch) -> int:
     """Two requests in it for everybody. It is this test's own, and does not end while it runs."""
     settings.DUMONT_REQUESTS_PER_MINUTE = settings.DUMONT_STRANGERS_PER_MINUTE = 2
     minute = secrets.randbelow(10**9)
-    monkeypatch.setattr(throttles.time, "time", lambda: minute * 60 + 30.5)
+    monkeypatch.setattr(throttles, "time", lambda: minute * 60 + 30.5)
     monkeypatch.setattr(throttles, "_failed_at", -math.inf)
     return minute
 
@@ -44,10 +44,14 @@ def test_one_more_is_refused_in_the_apis_words_and_told_when(db: None) -> None:
     assert (reply.json()["error"]["code"], reply.headers["Retry-After"]) == ("throttled", "30")
 
 
+def test_what_is_refused_counts_too(db: None) -> None:
+    assert statuses(by_token(), path="/api/instances/never") == [404, 404, 429]
+
+
 def test_the_next_minute_counts_anew(minute: int, monkeypatch: pytest.MonkeyPatch) -> None:
     client = by_token()
     assert statuses(client)[-1] == 429
-    monkeypatch.setattr(throttles.time, "time", lambda: minute * 60 + 60.0)
+    monkeypatch.setattr(throttles, "time", lambda: minute * 60 + 60.0)
     assert statuses(client, 1) == [200]
 
 
