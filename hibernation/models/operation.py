@@ -76,9 +76,7 @@ class Operation(models.Model):
                 fields=["next_attempt_at"], name="operation_due", condition=Q(state=OperationState.RUNNING)
             ),
             models.Index(fields=["instance", "-id"], name="operation_of_instance"),
-            models.Index(
-                fields=["machine"], name="operation_of_machine", condition=Q(machine__isnull=False)
-            ),
+            models.Index(fields=["machine"], name="operation_of_machine", condition=Q(machine__isnull=False)),
             models.Index(fields=["spare"], name="operation_of_spare", condition=Q(spare__isnull=False)),
         ]
         constraints = [
