@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hibernation', '0005_credentials_and_asked_proofs'),
+        ('hibernation', '0006_teams'),
     ]
 
     operations = [
