@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, SnapshotUnproven
+from hibernation.logs.context import known
 from hibernation.services.browse import SnapshotGone
 from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
 
@@ -55,10 +56,19 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return defaults.page_not_found(request, exception)
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
-    """The trace is in the log and not on the wire."""
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What Django refuses before any view, such as a host that is not ours."""
     if request.path_info.startswith("/api/"):
-        return plain_error(500, "internal", "Something failed here; the log says what.")
+        return plain_error(400, "bad_request", "This is no request for this server; see its allowed hosts.")
+    return defaults.bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The trace is in the log and not on the wire; the id leads to it."""
+    if request.path_info.startswith("/api/"):
+        wrong = body("internal", "Something failed here; the log says what.")
+        wrong["error"]["request_id"] = known().get("request_id", "")
+        return JsonResponse(wrong, status=500)
     return defaults.server_error(request)
 
 
