@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured

@@ -200,6 +200,18 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {"SnapshotStateEnum": "hibernation.models.snapshot.STATES"},
 }
 
+# What these tell at their lower levels is keys, signatures and every byte of a conversation.
+_TALKATIVE = (
+    "boto3",
+    "botocore",
+    "fabric",
+    "httpcore",
+    "httpx",
+    "invoke",
+    "paramiko",
+    "s3transfer",
+    "urllib3",
+)
 DUMONT_LOG_FORMAT = env.choice("DUMONT_LOG_FORMAT", "line", ("line", "json"))
 LOGGING = {
     "version": 1,
@@ -214,11 +226,7 @@ LOGGING = {
         # Else Django sends its own lines past the handler above.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
-        # What these tell at their lower levels is keys, signatures and every byte of a conversation.
-        **dict.fromkeys(
-            ("boto3", "botocore", "fabric", "httpcore", "httpx", "invoke", "paramiko", "s3transfer", "urllib3"),
-            {"level": "WARNING"},
-        ),
+        **{name: {"level": "WARNING"} for name in _TALKATIVE},
     },
 }
 # What was read from files, for «manage.py check» to look at who else can read them.

@@ -1,4 +1,7 @@
-"""Checks of an installation: who can read its secrets, and, with ``--database default`` and at every migration, its keys."""
+"""Checks of an installation: who can read its secrets, who is answered, and, with ``--database default``, its keys.
+
+Every migration makes the last ones, too.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class TokenAuthentication(BaseAuthentication):
         token = find_api_token(raw)
         if token is None or not token.user.is_active:
             raise AuthenticationFailed("This token is unknown, expired or revoked.")
-        tell(user=token.user.get_username(), token=token.prefix)
+        tell(user=token.user.get_username(), token_prefix=token.prefix)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:

@@ -21,7 +21,7 @@ def about(**facts: Fact) -> Iterator[None]:
 
 
 def tell(**facts: Fact) -> None:
-    """What only turns out now, until the end of the block it happens in. Outside any it would never end: nothing is told."""
+    """What only turns out now, until the end of the block it happens in. Outside any nothing is told: it would stay."""
     if _facts.get(None) is not None:
         _facts.set({**known(), **facts})
 

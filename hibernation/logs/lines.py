@@ -31,7 +31,7 @@ class Lines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """An object a line: ``at``, ``level``, ``logger``, ``message``, what the line is about, ``trace`` where there is one."""
+    """An object a line: ``at``, ``level``, ``logger``, ``message``, what it is about, and ``trace`` if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import pytest
@@ -101,7 +102,7 @@ def test_another_thread_knows_nothing_of_it_unless_it_is_given_the_context() -> 
         seen.append(dict(known()))
 
     with about(request_id="r1"):
-        for target in (look, lambda run=copy_context().run: run(look)):
+        for target in (look, partial(copy_context().run, look)):
             thread = threading.Thread(target=target)
             thread.start()
             thread.join()

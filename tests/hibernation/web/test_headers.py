@@ -47,7 +47,9 @@ for address, more in json.loads(sys.argv[1]):
 """
 
 
-def deployed(*asked: tuple[str, dict[str, Any]], **given: str) -> list[tuple[int, dict[str, str], dict[str, Any]]]:
+def deployed(
+    *asked: tuple[str, dict[str, Any]], **given: str
+) -> list[tuple[int, dict[str, str], dict[str, Any]]]:
     """Status, headers and cookies that a real installation's settings answer, without its database."""
     env = {
         "PATH": os.environ["PATH"],

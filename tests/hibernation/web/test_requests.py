@@ -86,7 +86,7 @@ def test_a_line_says_whose_token_it_was_by_its_beginning(
     api: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.get("/api/me")
-    assert told(caplog) == {"user": "ana", "token": ApiToken.objects.get().prefix}
+    assert told(caplog) == {"user": "ana", "token_prefix": ApiToken.objects.get().prefix}
 
 
 def test_a_line_says_which_machine_reported(world: World, caplog: pytest.LogCaptureFixture) -> None:
