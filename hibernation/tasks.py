@@ -17,10 +17,11 @@ from hibernation.services import asked_proofs, collect, hosts, operations, recon
 
 
 @task_prerun.connect
-def begin(task_id: str, task: Any, **_: Any) -> None:
-    """Every line until the task ends says which it is."""
+def begin(task_id: str, task: Any, args: Any, **_: Any) -> None:
+    """Every line until the task ends says which it is, and of a step, of which operation."""
+    operation = {"operation_id": args[0]} if task.name == step.name and args else {}
     task.request.told = ExitStack()
-    task.request.told.enter_context(about(task_id=task_id))
+    task.request.told.enter_context(about(task_id=task_id, **operation))
 
 
 @task_postrun.connect
