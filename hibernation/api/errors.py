@@ -57,9 +57,9 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """What Django refuses before any view, such as a host that is not ours."""
+    """For what Django itself refuses, such as a foreign host name."""
     if request.path_info.startswith("/api/"):
-        return plain_error(400, "bad_request", "This is no request for this server; see its allowed hosts.")
+        return plain_error(400, "bad_request", "This request makes no sense here.")
     return defaults.bad_request(request, exception)
 
 

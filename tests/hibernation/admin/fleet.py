@@ -32,7 +32,7 @@ EVENTS_EACH, PACKS_EACH = 10, 5
 
 
 def make_fleet(numbers: range, owner: User) -> None:
-    """An instance for each number, idle on its machine, with a saved workspace, a schedule and an operation that runs."""
+    """An instance for each number, idle on its machine, with a saved copy, a schedule and an operation that runs."""
     now = db_now()
     soon = now + timedelta(hours=1)
     sealed, by = seal(bytes(32), b"fleet")
