@@ -212,6 +212,7 @@ _TALKATIVE = (
     "s3transfer",
     "urllib3",
 )
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DUMONT_LOG_FORMAT = env.choice("DUMONT_LOG_FORMAT", "line", ("line", "json"))
 LOGGING = {
     "version": 1,
@@ -221,7 +222,7 @@ LOGGING = {
         "json": {"()": "hibernation.logs.lines.JsonLines"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": DUMONT_LOG_FORMAT}},
-    "root": {"handlers": ["stderr"], "level": env.text("DUMONT_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["stderr"], "level": env.choice("DUMONT_LOG_LEVEL", "INFO", _LEVELS)},
     "loggers": {
         # Else Django sends its own lines past the handler above.
         "django": {"handlers": [], "propagate": True},
