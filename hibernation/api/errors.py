@@ -49,18 +49,18 @@ def plain_error(status: int, code: str, message: str) -> JsonResponse:
     return JsonResponse(body(code, message), status=status)
 
 
-def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """For addresses that no view has: scripts are told in the API's words, people get a page."""
-    if request.path_info.startswith("/api/"):
-        return plain_error(404, NotFound.code, "There is no such address.")
-    return defaults.page_not_found(request, exception)
-
-
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """For what Django itself refuses, such as a foreign host name."""
     if request.path_info.startswith("/api/"):
         return plain_error(400, "bad_request", "This request makes no sense here.")
     return defaults.bad_request(request, exception)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """For addresses that no view has: scripts are told in the API's words, people get a page."""
+    if request.path_info.startswith("/api/"):
+        return plain_error(404, NotFound.code, "There is no such address.")
+    return defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
