@@ -163,17 +163,6 @@ def test_the_browsable_api_works_under_its_policy(fleet: None, live_server: Any,
     page.locator(".response-info", has_text='"keep_last": 5').wait_for()
 
 
-def test_docs(fleet: None, live_server: Any, page: Any) -> None:
-    log_in(page, live_server.url, "ana", PASSWORD)
-    page.goto(f"{live_server.url}/api/docs")
-    page.locator(".opblock-summary").first.wait_for()
-    page.locator(".opblock-summary").first.click()
-    page.locator(".try-out__btn").first.click()
-    page.locator(".execute").first.click()
-    page.wait_for_timeout(1500)
-    page.screenshot(path="/tmp/docs.png")
-
-
 def test_a_page_that_runs_a_script_of_its_own_is_stopped(fleet: None, live_server: Any, browser: Any) -> None:
     """What the policy is for: a script that somebody got into a page does not run."""
     context = browser.new_context()
