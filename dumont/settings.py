@@ -171,8 +171,9 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Anybody can send this header: it counts only where a proxy that sets it is said to stand in front.
-if env.flag("DUMONT_BEHIND_PROXY", False):
+# How many proxies of ours stand before us. Anybody can send what they send: without one it counts for nothing.
+DUMONT_PROXIES = int(env.number("DUMONT_PROXIES", 0))
+if DUMONT_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -106,7 +106,7 @@ def test_plain_http_is_led_to_https_and_nobodys_word_is_taken_for_it() -> None:
 
 def test_the_word_of_a_proxy_is_taken_where_one_is_said_to_be_there() -> None:
     told = {"headers": {"Host": "dumont.example", "X-Forwarded-Proto": "https"}}
-    answers = deployed(("/livez", {}), ("/livez", told), DUMONT_BEHIND_PROXY="1")
+    answers = deployed(("/livez", {}), ("/livez", told), DUMONT_PROXIES="1")
     assert [status for status, *_ in answers] == [301, 200]
 
 
