@@ -35,7 +35,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 def test_without_arguments_the_chaos_suite_comes_last(called: list[tuple[str, ...]]) -> None:
     assert testing.main([]) == 0
     assert [call[-2:] for call in called] == [
-        ("-m", "not chaos and not conformance and not browser"),
+        ("-m", "not chaos and not conformance and not browser and not slow"),
         ("-m", "chaos"),
     ]
 
