@@ -22,9 +22,9 @@ class Lines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         told = " ".join(f"{name}={value}" for name, value in known().items())
+        line = f"{super().formatMessage(record)} [{told}]" if told else super().formatMessage(record)
         # What others sent may hold a line end, and must not look like a line of ours.
-        line = _CONTROL.sub(_escaped, super().formatMessage(record))
-        return f"{line} [{told}]" if told else line
+        return _CONTROL.sub(_escaped, line)
 
     def format(self, record: logging.LogRecord) -> str:
         return redacted(super().format(record))

@@ -78,8 +78,10 @@ def test_no_part_of_a_line_holds_a_secret(log: logging.Logger, form: logging.For
 
 def test_what_others_sent_cannot_add_a_line(log: logging.Logger) -> None:
     plain, lines = written(log, Lines()), written(log, JsonLines())
-    log.warning("hello\r\n2026-12-01 INFO forged\x1b[2J\u2028")
+    with about(user="eve\nforged"):
+        log.warning("hello\r\n2026-12-01 INFO forged\x1b[2J\u2028")
     assert len(plain.getvalue().splitlines()) == 1
+    assert "user=eve\\nforged" in plain.getvalue()
     assert "hello\\r\\n2026-12-01 INFO forged\\x1b[2J\\u2028" in plain.getvalue()
     assert objects(lines.getvalue())[0]["message"] == "hello\r\n2026-12-01 INFO forged\x1b[2J\u2028"
 
