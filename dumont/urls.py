@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from hibernation.api import health
 
+handler400 = "hibernation.api.errors.bad_request"
 handler404 = "hibernation.api.errors.page_not_found"
 handler500 = "hibernation.api.errors.server_error"
 urlpatterns = [

@@ -13,6 +13,7 @@ from rest_framework.views import exception_handler as drf_handler
 
 from hibernation.api.throttles import too_many_strangers
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, SnapshotUnproven
+from hibernation.logs.context import known
 from hibernation.services.access import NotAllowed
 from hibernation.services.browse import SnapshotGone
 from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
@@ -51,6 +52,13 @@ def plain_error(status: int, code: str, message: str) -> JsonResponse:
     return JsonResponse(body(code, message), status=status)
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """For what Django itself refuses, such as a foreign host name."""
+    if request.path_info.startswith("/api/"):
+        return plain_error(400, "bad_request", "This request makes no sense here.")
+    return defaults.bad_request(request, exception)
+
+
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """For addresses that no view has: scripts are told in the API's words, people get a page."""
     if request.path_info.startswith("/api/"):
@@ -59,9 +67,11 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The trace is in the log and not on the wire."""
+    """The trace is in the log and not on the wire; the id leads to it."""
     if request.path_info.startswith("/api/"):
-        return plain_error(500, "internal", "Something failed here; the log says what.")
+        wrong = body("internal", "Something failed here; the log says what.")
+        wrong["error"]["request_id"] = known().get("request_id", "")
+        return JsonResponse(wrong, status=500)
     return defaults.server_error(request)
 
 

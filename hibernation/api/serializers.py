@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from django.db.models.functions import Now
 from rest_framework import serializers
 
 from hibernation.api.fields import (
@@ -330,11 +332,15 @@ def running_of(instance: Instance) -> Operation | None:
 
 
 def with_what_goes_on(instances: QuerySet[Instance]) -> QuerySet[Instance]:
-    """Each with what its status is told from, in a few queries for all."""
+    """Each with what its status is told from, the time (``seen_at``) included, in a few queries for all."""
     running = Operation.objects.filter(state=OperationState.RUNNING).prefetch_related("steps")
-    return instances.select_related("snapshot", "schedule", "team").prefetch_related(
-        Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
-        Prefetch("operations", running, "running_operations"),
+    return (
+        instances.annotate(seen_at=Now())
+        .select_related("snapshot", "schedule", "team")
+        .prefetch_related(
+            Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
+            Prefetch("operations", running, "running_operations"),
+        )
     )
 
 
@@ -355,8 +361,13 @@ def freshness(instance: Instance) -> str:
     last = instance.last_heartbeat_at
     if last is None:
         return "lost"
-    silent, gap = db_now() - last, idle.longest_gap(instance.idle_state)
+    silent, gap = _seen_at(instance) - last, idle.longest_gap(instance.idle_state)
     return "fresh" if silent <= gap else "stale" if silent <= gap * 10 else "lost"
+
+
+def _seen_at(instance: Instance) -> datetime:
+    found: datetime | None = getattr(instance, "seen_at", None)
+    return found or db_now()
 
 
 def explanation(instance: Instance) -> str:
@@ -380,7 +391,7 @@ def _why(instance: Instance) -> str:
     if _is_kept_awake(instance):
         return f"idle since {instance.idle_since:%H:%M:%S} UTC; its schedule keeps it awake"
     if instance.status == "idle" and instance.hibernate_due_at is not None:
-        left = max(0.0, (instance.hibernate_due_at - db_now()).total_seconds())
+        left = max(0.0, (instance.hibernate_due_at - _seen_at(instance)).total_seconds())
         return (
             f"idle since {instance.idle_since:%H:%M:%S} UTC; hibernates in {left:.0f} s unless it works again"
         )
