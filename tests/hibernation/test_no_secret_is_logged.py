@@ -34,7 +34,7 @@ from tests.hibernation.services.world import World
 from tests.market.conftest import market  # noqa: F401 - a fixture
 from tests.market.harness import Market
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.network]
+pytestmark = [pytest.mark.django_db, pytest.mark.network]
 PASSWORD = "correct horse battery"
 HF_TOKEN = "hf_abcdefghijklmnopqrstuvwxyz"
 
@@ -66,6 +66,7 @@ def test_what_is_hidden_would_be_found(seen: Secrets) -> None:
     assert f"y={secret}" not in seen.text
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_life_on_a_bucket_over_the_api(
     world: World,
     bucket: Bucket,  # noqa: F811
