@@ -23,7 +23,9 @@ from agents.protocol import (
 from hibernation.api.authentication import agent_token
 from hibernation.api.bodies import read_body
 from hibernation.api.errors import error_response, plain_error
+from hibernation.api.permissions import needs
 from hibernation.api.places import HEARTBEATS
+from hibernation.domain.access import Need
 from hibernation.domain.errors import DumontError
 from hibernation.domain.heartbeats import Beat
 from hibernation.services.heartbeats import Answer, Heartbeat, receive_heartbeat
@@ -79,6 +81,7 @@ MAX_DEPTH = 16
 _decoder = msgspec.json.Decoder(HeartbeatBody)
 
 
+@needs(POST=Need.AGENT)
 @csrf_exempt
 @require_POST
 def agent_status(request: HttpRequest) -> JsonResponse:

@@ -13,12 +13,15 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from hibernation.api.callers import caller_of
 from hibernation.api.paging import page_of
 from hibernation.api.replies import accepted, actor_of
 from hibernation.api.serializers import OperationSerializer
+from hibernation.domain.access import Need
 from hibernation.domain.errors import NotFound
 from hibernation.domain.states import OperationKind, OperationState
-from hibernation.models import Instance, Operation
+from hibernation.models import Operation
+from hibernation.services.access import Caller, team_of_instance, visible_operations
 from hibernation.services.cancelling import request_cancel
 
 FILTERS = [
@@ -51,17 +54,19 @@ class OperationsSerializer(serializers.Serializer[Any]):
 class OperationViewSet(viewsets.GenericViewSet[Operation]):
     """Hibernations, wakes, snapshots and adoptions: their steps, progress and results."""
 
+    queryset = Operation.objects.none()
     serializer_class = OperationSerializer
+    needs = {"GET": Need.READ}
     pagination_class = None
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[Operation]:
-        return Operation.objects.prefetch_related("steps")
+        return visible_operations(caller_of(self.request)).prefetch_related("steps")
 
     @extend_schema(parameters=FILTERS, responses=OperationsSerializer)
     def list(self, request: Request) -> Response:
         """Newest first; ``next`` leads to older ones."""
-        rows, following = page_of(_chosen(self.get_queryset(), request), request, self)
+        rows, following = page_of(_chosen(self.get_queryset(), caller_of(request), request), request, self)
         return Response(OperationsSerializer({"operations": rows, "next": following}).data)
 
     def retrieve(self, request: Request, pk: str) -> Response:
@@ -74,7 +79,7 @@ class OperationViewSet(viewsets.GenericViewSet[Operation]):
             202: OpenApiResponse(OperationSerializer, description="It turns back."),
         },
     )
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], needs={"POST": Need.OPERATE})
     def cancel(self, request: Request, pk: str) -> Response:
         """Call it off. 409 once it has ended, and for a hibernation that ends the machine already."""
         operation = request_cancel(int(pk), actor=actor_of(request))
@@ -89,11 +94,10 @@ class OperationViewSet(viewsets.GenericViewSet[Operation]):
         return found
 
 
-def _chosen(operations: QuerySet[Operation], request: Request) -> QuerySet[Operation]:
+def _chosen(operations: QuerySet[Operation], caller: Caller, request: Request) -> QuerySet[Operation]:
     """Those that the query asks for; an instance that does not exist is no empty list."""
     if instance := request.query_params.get("instance"):
-        if "\0" in instance or not Instance.objects.filter(pk=instance).exists():
-            raise NotFound(f"There is no instance {instance!r}.")
+        team_of_instance(caller, instance)
         operations = operations.filter(instance=instance)
     if kinds := _words(request, "kind", OperationKind):
         operations = operations.filter(kind__in=kinds)

@@ -16,6 +16,7 @@ from hibernation.api.paging import page_of
 from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
 from hibernation.api.serializers import KnownFieldsSerializer, OperationSerializer
 from hibernation.api.waiting import asked_to_wait
+from hibernation.domain.access import Need
 from hibernation.domain.errors import NotFound
 from hibernation.domain.retention import Choice
 from hibernation.domain.states import SnapshotState
@@ -90,6 +91,8 @@ class KeepSerializer(KnownFieldsSerializer):
 
 
 class SnapshotsView(APIView):
+    needs = {"GET": Need.READ, "POST": Need.OPERATE}
+
     @extend_schema(
         operation_id="instances_snapshots_list",
         parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", str)],
@@ -116,6 +119,8 @@ class SnapshotsView(APIView):
 
 
 class SnapshotView(APIView):
+    needs = {"GET": Need.READ, "PATCH": Need.OPERATE, "DELETE": Need.ADMIN}
+
     @extend_schema(responses=SnapshotDetailSerializer)
     def get(self, request: Request, instance_id: str, name: str) -> Response:
         """One snapshot, also a deleted one, with what the machine reported."""
