@@ -137,8 +137,10 @@ def test_strangers_and_people_with_wrong_keys(world: World, seen: Secrets, setti
     client.post("/admin/login/", {"username": "root", "password": PASSWORD})
     for cookie in client.cookies.values():
         seen.add(cookie.value)
-    page = client.post("/admin/hibernation/apitoken/add/", {"name": "laptop", "user": User.objects.get().pk})
+    asked = {"name": "laptop", "scope": "read", "user": User.objects.get().pk}
+    page = client.post("/admin/hibernation/apitoken/add/", asked)
     assert "dmt_" in page.content.decode()
+    assert send(client, "POST", "/api/tokens", {"name": "ci", "scope": "read"}) == 201
     enrolment = {"provider": "fake", "may_be_destroyed": True}
     assert send(client, "POST", "/api/enrolments", enrolment) == 201
     assert_nothing_leaked(seen, "POST /admin/login/ 302", "Unauthorized: /api/instances")
