@@ -34,7 +34,7 @@ from tests.hibernation.services.world import World
 from tests.market.conftest import market  # noqa: F401 - a fixture
 from tests.market.harness import Market
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.network]
+pytestmark = [pytest.mark.django_db, pytest.mark.network]
 PASSWORD = "correct horse battery"
 HF_TOKEN = "hf_abcdefghijklmnopqrstuvwxyz"
 
@@ -66,6 +66,7 @@ def test_what_is_hidden_would_be_found(seen: Secrets) -> None:
     assert f"y={secret}" not in seen.text
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_life_on_a_bucket_over_the_api(
     world: World,
     bucket: Bucket,  # noqa: F811
@@ -136,8 +137,10 @@ def test_strangers_and_people_with_wrong_keys(world: World, seen: Secrets, setti
     client.post("/admin/login/", {"username": "root", "password": PASSWORD})
     for cookie in client.cookies.values():
         seen.add(cookie.value)
-    page = client.post("/admin/hibernation/apitoken/add/", {"name": "laptop", "user": User.objects.get().pk})
+    asked = {"name": "laptop", "scope": "read", "user": User.objects.get().pk}
+    page = client.post("/admin/hibernation/apitoken/add/", asked)
     assert "dmt_" in page.content.decode()
+    assert send(client, "POST", "/api/tokens", {"name": "ci", "scope": "read"}) == 201
     enrolment = {"provider": "fake", "may_be_destroyed": True}
     assert send(client, "POST", "/api/enrolments", enrolment) == 201
     assert_nothing_leaked(seen, "POST /admin/login/ 302", "Unauthorized: /api/instances")

@@ -27,6 +27,7 @@ from hibernation.models import (
 )
 from hibernation.services.clock import db_now
 from hibernation.services.keys import seal
+from hibernation.services.teams import default_team
 
 EVENTS_EACH, PACKS_EACH = 10, 5
 
@@ -34,10 +35,10 @@ EVENTS_EACH, PACKS_EACH = 10, 5
 def make_fleet(numbers: range, owner: User) -> None:
     """An instance for each number, idle on its machine, with a saved copy, a schedule and an operation that runs."""
     now = db_now()
-    soon = now + timedelta(hours=1)
+    soon, team = now + timedelta(hours=1), default_team()
     sealed, by = seal(bytes(32), b"fleet")
     instances = _made(
-        Instance(id=f"fleet_{n:05}", name=f"work {n}", status="idle", status_changed_at=now, created_at=now,
+        Instance(id=f"fleet_{n:05}", team=team, name=f"work {n}", status="idle", status_changed_at=now, created_at=now,
                  provider="vast", gpu_utilization=0.0, last_heartbeat_at=now, idle_since=now,
                  hibernate_due_at=now + timedelta(minutes=3))
         for n in numbers
