@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from hibernation.api.fields import (
@@ -245,6 +246,14 @@ class EventSerializer(serializers.ModelSerializer[Event]):
             "operation_id",
             "data",
         )
+
+
+@extend_schema_serializer(many=False)
+class EventsSerializer(serializers.Serializer[Any]):
+    """A page of events, newest first, and the address of the next."""
+
+    events = EventSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
 
 
 class StorageSerializer(serializers.Serializer[Storage]):

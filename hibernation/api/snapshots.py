@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hibernation.api.fields import StrictBooleanField
+from hibernation.api.filters import SnapshotFilters, chosen, described
 from hibernation.api.paging import page_of
 from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
 from hibernation.api.serializers import KnownFieldsSerializer, OperationSerializer
@@ -92,13 +93,13 @@ class KeepSerializer(KnownFieldsSerializer):
 class SnapshotsView(APIView):
     @extend_schema(
         operation_id="instances_snapshots_list",
-        parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", str)],
+        parameters=described(SnapshotFilters),
         responses=SnapshotPageSerializer,
     )
     def get(self, request: Request, instance_id: str) -> Response:
         """Newest first, without the deleted ones; ``next`` leads to older ones."""
         instance = _instance(instance_id)
-        rows, following = page_of(instance.snapshots.exclude(state=SnapshotState.DELETED), request, self)
+        rows, following = page_of(chosen(SnapshotFilters, instance.snapshots.all(), request), request, self)
         shown = SnapshotSerializer(rows, many=True, context=_context(instance)).data
         return Response({"snapshots": shown, "next": following})
 

@@ -7,28 +7,28 @@ from typing import Any
 
 from django.db.models import Count
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hibernation.api.filters import EventFilters, InstanceFilters, chosen, described
 from hibernation.api.paging import ByName, page_of
 from hibernation.api.registering import (
     DELETE_SNAPSHOTS,
-    FILTERS,
     LEAVE_MACHINE,
     AdoptSerializer,
     ChangeSerializer,
     CreateSerializer,
     InstancesSerializer,
-    chosen,
 )
 from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
 from hibernation.api.serializers import (
     ConfigSerializer,
     EventSerializer,
+    EventsSerializer,
     OperationSerializer,
     StatusSerializer,
     StorageSerializer,
@@ -63,10 +63,11 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
             raise NotFound(f"There is no instance {pk!r}.")
         return found
 
-    @extend_schema(parameters=FILTERS, responses=InstancesSerializer)
+    @extend_schema(parameters=described(InstanceFilters), responses=InstancesSerializer)
     def list(self, request: Request) -> Response:
         """By id; ``next`` leads on."""
-        rows, following = page_of(chosen(self.get_queryset(), request), request, self, ByName())
+        found = chosen(InstanceFilters, self.get_queryset(), request)
+        rows, following = page_of(found, request, self, ByName())
         return Response(InstancesSerializer({"instances": rows, "next": following}).data)
 
     @extend_schema(
@@ -149,12 +150,12 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         )
         return operation_reply(operation, seconds)
 
-    @extend_schema(parameters=[OpenApiParameter("limit", int)], responses=EventSerializer(many=True))
+    @extend_schema(parameters=described(EventFilters), responses=EventsSerializer)
     @action(detail=True, methods=["get"], serializer_class=EventSerializer)
     def events(self, request: Request, pk: str) -> Response:
         """Newest first; ``next`` leads to older ones. Whoever asks again with the ``ETag`` gets 304 for no news."""
         instance = self.get_object()
-        rows, following = page_of(instance.events.all(), request, self)
+        rows, following = page_of(chosen(EventFilters, instance.events.all(), request), request, self)
         # Events never change: the first, the last and whether there are more tell the whole page.
         tag = f'"{rows[0].pk}-{rows[-1].pk}-{bool(following):d}"' if rows else '"none"'
         if request.headers.get("If-None-Match") == tag:
