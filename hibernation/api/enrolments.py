@@ -8,7 +8,6 @@ import msgspec
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
 from drf_spectacular.utils import extend_schema
 from msgspec import Meta, Struct
 from rest_framework import serializers
@@ -17,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hibernation.api.authentication import bearer
-from hibernation.api.errors import error_response, plain_error
+from hibernation.api.errors import error_response, only, plain_error
 from hibernation.api.registering import ConsentField, first_provider
 from hibernation.api.replies import actor_of
 from hibernation.api.serializers import KnownFieldsSerializer
@@ -60,7 +59,7 @@ class Claim(Struct, frozen=True):
 
 
 @csrf_exempt
-@require_POST
+@only("POST")
 def claim(request: HttpRequest) -> JsonResponse:
     """A machine shows its token and says which rental it is."""
     token = bearer(request)
@@ -75,7 +74,7 @@ def claim(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"instance_id": operation.instance_id, "operation": operation.pk}, status=202)
 
 
-@require_GET
+@only("GET", "HEAD")
 def script(request: HttpRequest) -> HttpResponse:
     """The same for everybody, and without a secret: the token is its argument."""
     text = enrol_script(settings.DUMONT_BASE_URL, our_public_key())

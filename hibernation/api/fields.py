@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 MAX_MINUTES = 60 * 24 * 365
@@ -45,6 +46,16 @@ class MinutesField(StrictFloatField):
 
     def run_validators(self, value: Any) -> None:
         super().run_validators(value.total_seconds() / 60 if isinstance(value, timedelta) else value)
+
+
+@extend_schema_field(
+    {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d{0,6}(\.\d{0,4})?$"}]}
+)
+class PriceField(serializers.DecimalField):
+    """USD an hour, as a number or a text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour", **kwargs)
 
 
 class StrictBooleanField(serializers.BooleanField):

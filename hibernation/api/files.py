@@ -90,6 +90,8 @@ class _AnyType(BaseContentNegotiation):
 
 
 class FilesView(APIView):
+    refusals = (410, 502)
+
     @extend_schema(
         parameters=[
             PATH,
@@ -115,6 +117,7 @@ class FilesView(APIView):
 
 
 class ContentView(APIView):
+    refusals = (410, 416, 502)
     content_negotiation_class = _AnyType
 
     @extend_schema(

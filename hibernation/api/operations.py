@@ -34,6 +34,7 @@ class OperationViewSet(viewsets.GenericViewSet[Operation]):
 
     serializer_class = OperationSerializer
     pagination_class = None
+    filterset_class = OperationFilters
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[Operation]:

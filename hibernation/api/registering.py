@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema_field, extend_
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from hibernation.api.fields import StrictBooleanField, WholeNumberField
+from hibernation.api.fields import PriceField, StrictBooleanField, WholeNumberField
 from hibernation.api.serializers import ConfigSerializer, KnownFieldsSerializer, PlaceField, StatusSerializer
 from hibernation.providers.registry import provider_names
 
@@ -86,9 +86,7 @@ class CreateSerializer(KnownFieldsSerializer):
     gpu_count = WholeNumberField(required=False, min_value=1, max_value=64)
     image = serializers.CharField(max_length=200)
     region = PlaceField(required=False, max_length=32)
-    max_price = serializers.DecimalField(
-        required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
-    )
+    max_price = PriceField(required=False)
     disk_gb = WholeNumberField(required=False, min_value=1, max_value=1_000_000)
     name = serializers.CharField(required=False, allow_blank=True, max_length=100)
 

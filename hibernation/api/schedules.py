@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 from hibernation.api.fields import MinutesField, StrictBooleanField
 from hibernation.api.replies import actor_of
 from hibernation.api.serializers import KnownFieldsSerializer
+from hibernation.api.shapes import NoScheduleSerializer, PreviewSerializer
 from hibernation.domain.errors import NotFound
 from hibernation.domain.timetable import Forecast, Terms, Weekday, WhenBusy
 from hibernation.models import Instance, Schedule
@@ -32,6 +33,7 @@ _DEFAULT = Terms()
 _MOST_OFF = 1000
 _LONGEST_PREVIEW = 366
 _MOST_IN_CALENDAR = 200
+DAYS_AHEAD = {"type": "integer", "minimum": 1, "maximum": _LONGEST_PREVIEW}
 _CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 
@@ -113,7 +115,7 @@ class ScheduleView(APIView):
             _shown(put_schedule(instance_id, _wish(wish.validated_data), actor=actor_of(request)))
         )
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses={200: NoScheduleSerializer})
     def delete(self, request: Request, instance_id: str) -> Response:
         """Take it away. Repeatable."""
         delete_schedule(instance_id, actor=actor_of(request))
@@ -124,8 +126,8 @@ class PreviewView(APIView):
     """What the schedule does in the next days, on the user's clock and in UTC, and what it will cost."""
 
     @extend_schema(
-        parameters=[OpenApiParameter("days", int, description="1 to 366; 14 if not said.")],
-        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("days", DAYS_AHEAD, description="14 if not said.")],
+        responses=PreviewSerializer,
     )
     def get(self, request: Request, instance_id: str) -> Response:
         days, row = _days(request), _schedule(instance_id)

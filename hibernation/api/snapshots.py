@@ -16,6 +16,7 @@ from hibernation.api.filters import SnapshotFilters, chosen, described
 from hibernation.api.paging import page_of
 from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
 from hibernation.api.serializers import KnownFieldsSerializer, OperationSerializer
+from hibernation.api.shapes import SnapshotMadeSerializer, ordered
 from hibernation.api.waiting import asked_to_wait
 from hibernation.domain.errors import NotFound
 from hibernation.domain.retention import Choice
@@ -103,7 +104,9 @@ class SnapshotsView(APIView):
         shown = SnapshotSerializer(rows, many=True, context=_context(instance)).data
         return Response({"snapshots": shown, "next": following})
 
-    @extend_schema(request=None, parameters=[WAIT, KEY], responses={202: OperationSerializer})
+    @extend_schema(
+        request=None, parameters=[WAIT, KEY], responses=ordered(SnapshotMadeSerializer, OperationSerializer)
+    )
     def post(self, request: Request, instance_id: str) -> Response:
         """Save and prove the workspace now; the machine goes on."""
         seconds = asked_to_wait(request)
@@ -134,7 +137,7 @@ class SnapshotView(APIView):
         kept = wish.validated_data["kept"]
         return _reply(instance_id, keep_snapshot(instance_id, name, kept, actor=actor_of(request)))
 
-    @extend_schema(request=None, parameters=[LAST_COPY], responses=SnapshotDetailSerializer)
+    @extend_schema(request=None, parameters=[LAST_COPY], responses={200: SnapshotDetailSerializer})
     def delete(self, request: Request, instance_id: str, name: str) -> Response:
         """Delete it. The last good copy only with ``last_copy=true``, and never while it is all there is of the
         workspace, unless the instance is ``deleted``: then it can never wake again."""

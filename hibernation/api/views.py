@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from django.db.models import Count
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import viewsets
 from rest_framework.decorators import action
@@ -35,6 +34,7 @@ from hibernation.api.serializers import (
     WakeSerializer,
     with_what_goes_on,
 )
+from hibernation.api.shapes import SavedSerializer, StatsSerializer, WokenSerializer, ordered
 from hibernation.api.waiting import asked_to_wait
 from hibernation.domain.errors import NotFound
 from hibernation.domain.states import InstanceStatus
@@ -54,6 +54,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     serializer_class = StatusSerializer
     lookup_value_regex = INSTANCE_ID
     pagination_class = None
+    filterset_class = InstanceFilters
 
     def get_object(self) -> Instance:
         """404 with a clear sentence; reading needs no lock."""
@@ -73,7 +74,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     @extend_schema(
         request=PolymorphicProxySerializer("NewInstance", [CreateSerializer, AdoptSerializer], None),
         parameters=[WAIT, KEY],
-        responses={202: OperationSerializer},
+        responses=ordered(WokenSerializer, OperationSerializer),
     )
     def create(self, request: Request) -> Response:
         """Take an existing rental under care (``contract_id`` or ``instance_id``), or rent a fresh machine."""
@@ -102,7 +103,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         configure(pk, wish.validated_data, actor=actor_of(request))
         return Response(StatusSerializer(self.get_object()).data)
 
-    @extend_schema(parameters=[LEAVE_MACHINE, DELETE_SNAPSHOTS], responses=StatusSerializer)
+    @extend_schema(parameters=[LEAVE_MACHINE, DELETE_SNAPSHOTS], responses={200: StatusSerializer})
     def destroy(self, request: Request, pk: str) -> Response:
         """Let go of it: nobody looks after it any more. Its machine, if it has one, is never destroyed by this."""
         leave, delete = flag_of(request, "leave_machine"), flag_of(request, "delete_snapshots")
@@ -123,7 +124,9 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
             instance = configure(pk, wish.validated_data, actor=actor_of(request))
         return Response({"instance_id": pk, **ConfigSerializer(instance).data})
 
-    @extend_schema(request=None, parameters=[WAIT, KEY], responses={202: OperationSerializer})
+    @extend_schema(
+        request=None, parameters=[WAIT, KEY], responses=ordered(SavedSerializer, OperationSerializer)
+    )
     @action(detail=True, methods=["post"])
     def hibernate(self, request: Request, pk: str) -> Response:
         """Save the workspace, prove the copy, end the rental; whatever the GPU does."""
@@ -133,7 +136,11 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         )
         return operation_reply(operation, seconds)
 
-    @extend_schema(request=WakeSerializer, parameters=[WAIT, KEY], responses={202: OperationSerializer})
+    @extend_schema(
+        request=WakeSerializer,
+        parameters=[WAIT, KEY],
+        responses=ordered(WokenSerializer, OperationSerializer),
+    )
     @action(detail=True, methods=["post"], serializer_class=WakeSerializer)
     def wake(self, request: Request, pk: str) -> Response:
         """Bring the workspace back on another machine."""
@@ -172,7 +179,7 @@ class StatsView(APIView):
     first, with all that bills there; null where it is unknown. ``providers``: the same of each, and its list's age.
     """
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=StatsSerializer)
     def get(self, request: Request) -> Response:
         counted = dict(Instance.objects.order_by().values_list("status").annotate(Count("pk")))
         by_status = {status.value: counted.get(status.value, 0) for status in InstanceStatus}
