@@ -74,6 +74,7 @@ def claim(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"instance_id": operation.instance_id, "operation": operation.pk}, status=202)
 
 
+@csrf_exempt
 @only("GET", "HEAD")
 def script(request: HttpRequest) -> HttpResponse:
     """The same for everybody, and without a secret: the token is its argument."""

@@ -41,6 +41,7 @@ class ContractField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field({"type": "boolean", "const": True})
 class ConsentField(StrictBooleanField):
     """The words that people must have read before a rental of theirs comes into our care."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -37,6 +37,7 @@ DAYS_AHEAD = {"type": "integer", "minimum": 1, "maximum": _LONGEST_PREVIEW}
 _CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 
+@extend_schema_field({"type": "string", "pattern": f"^{_CLOCK.pattern}$"})
 class LocalTimeField(serializers.TimeField):
     """``HH:MM``, and nothing else that could be taken for one."""
 

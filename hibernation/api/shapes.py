@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
 from hibernation.domain.states import CreditLevel, InstanceStatus
@@ -18,10 +18,15 @@ class AutoHibernationSerializer(serializers.Serializer[Any]):
     gpu_usage_threshold = serializers.FloatField(help_text="per cent")
 
 
-class VastInfoSerializer(serializers.Serializer[Any]):
-    """The machine as the provider knows it. ``instance_id`` is its contract: a number where it is one."""
+@extend_schema_field({"type": ["integer", "string", "null"]})
+class ContractNumberField(serializers.JSONField):
+    """The provider's id of a rental: a number where it is one."""
 
-    instance_id = serializers.JSONField(allow_null=True)
+
+class VastInfoSerializer(serializers.Serializer[Any]):
+    """The machine as the provider knows it; ``instance_id`` is its contract."""
+
+    instance_id = ContractNumberField()
     gpu_type = serializers.CharField()
     region = serializers.CharField()
 
@@ -48,12 +53,12 @@ class PreviewRowSerializer(OccurrenceSerializer):
 
 
 class ForecastSerializer(serializers.Serializer[Any]):
-    """To the end of the preview, against a machine that is never put to sleep. USD as text; null without a price."""
+    """To the end of the preview, against a machine that is never put to sleep. Null without a price."""
 
-    hours_awake = serializers.DecimalField(max_digits=12, decimal_places=2)
-    hours = serializers.DecimalField(max_digits=12, decimal_places=2)
-    cost_usd = serializers.DecimalField(max_digits=12, decimal_places=2, allow_null=True)
-    always_on_usd = serializers.DecimalField(max_digits=12, decimal_places=2, allow_null=True)
+    hours_awake = serializers.FloatField()
+    hours = serializers.FloatField()
+    cost_usd = serializers.FloatField(allow_null=True)
+    always_on_usd = serializers.FloatField(allow_null=True)
 
 
 class PreviewSerializer(serializers.Serializer[Any]):
@@ -120,7 +125,7 @@ class WokenSerializer(serializers.Serializer[Any]):
 
     success = serializers.BooleanField()
     instance_id = serializers.CharField(required=False)
-    vast_instance_id = serializers.JSONField(required=False, allow_null=True)
+    vast_instance_id = ContractNumberField(required=False)
     ssh_host = serializers.CharField(required=False)
     ssh_port = serializers.IntegerField(required=False, allow_null=True)
     snapshot_restored = serializers.BooleanField(required=False)

@@ -1,7 +1,6 @@
 """The API's addresses, without trailing slashes."""
 
 from django.urls import include, path, re_path
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
@@ -46,7 +45,6 @@ urlpatterns = [
     re_path(rf"{SCHEDULE}$", schedules.ScheduleView.as_view(), name="schedule"),
     re_path(rf"{SCHEDULE}/preview$", schedules.PreviewView.as_view(), name="schedule-preview"),
     path("schedules.ics", schedules.CalendarView.as_view(), name="schedules-calendar"),
-    path("", RedirectView.as_view(pattern_name="api-root")),
     path("docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("", include(router.urls)),

@@ -55,6 +55,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     lookup_value_regex = INSTANCE_ID
     pagination_class = None
     filterset_class = InstanceFilters
+    refusals = (404,)
 
     def get_object(self) -> Instance:
         """404 with a clear sentence; reading needs no lock."""
