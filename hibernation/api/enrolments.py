@@ -43,6 +43,8 @@ class EnrolmentSerializer(serializers.Serializer[Any]):
 
 
 class EnrolmentsView(APIView):
+    wishes = {"POST": EnrolmentWishSerializer}
+
     @extend_schema(request=EnrolmentWishSerializer, responses={201: EnrolmentSerializer})
     def post(self, request: Request) -> Response:
         """One line for a rented machine, which has it adopted. It must be of this installation's own account."""

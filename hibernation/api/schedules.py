@@ -101,6 +101,8 @@ class ScheduleSerializer(KnownFieldsSerializer):
 class ScheduleView(APIView):
     """One instance's schedule. Without one: ``{"enabled": false}``."""
 
+    wishes = {"PUT": ScheduleSerializer}
+
     @extend_schema(responses=ScheduleSerializer)
     def get(self, request: Request, instance_id: str) -> Response:
         row = _schedule(instance_id)

@@ -120,6 +120,8 @@ class SnapshotsView(APIView):
 
 
 class SnapshotView(APIView):
+    wishes = {"PATCH": KeepSerializer}
+
     @extend_schema(responses=SnapshotDetailSerializer)
     def get(self, request: Request, instance_id: str, name: str) -> Response:
         """One snapshot, also a deleted one, with what the machine reported."""

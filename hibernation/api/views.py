@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -56,6 +57,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     pagination_class = None
     filterset_class = InstanceFilters
     refusals = (404,)
+    wishes: Mapping[str, Any] = {"POST": CreateSerializer, "PATCH": ChangeSerializer}
 
     def get_object(self) -> Instance:
         """404 with a clear sentence; reading needs no lock."""
@@ -116,7 +118,12 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         return Response(StatusSerializer(self.get_object()).data)
 
     @extend_schema(request=ConfigSerializer, responses=ConfigSerializer)
-    @action(detail=True, methods=["get", "put"], serializer_class=ConfigSerializer)
+    @action(
+        detail=True,
+        methods=["get", "put"],
+        serializer_class=ConfigSerializer,
+        wishes={"PUT": ConfigSerializer},
+    )
     def config(self, request: Request, pk: str) -> Response:
         instance = self.get_object()
         if request.method == "PUT":
@@ -128,7 +135,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     @extend_schema(
         request=None, parameters=[WAIT, KEY], responses=ordered(SavedSerializer, OperationSerializer)
     )
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], wishes={})
     def hibernate(self, request: Request, pk: str) -> Response:
         """Save the workspace, prove the copy, end the rental; whatever the GPU does."""
         seconds = asked_to_wait(request)
@@ -142,7 +149,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         parameters=[WAIT, KEY],
         responses=ordered(WokenSerializer, OperationSerializer),
     )
-    @action(detail=True, methods=["post"], serializer_class=WakeSerializer)
+    @action(detail=True, methods=["post"], serializer_class=WakeSerializer, wishes={"POST": WakeSerializer})
     def wake(self, request: Request, pk: str) -> Response:
         """Bring the workspace back on another machine."""
         wish = WakeSerializer(data=request.data)

@@ -29,7 +29,7 @@ from tests.factories import PROVIDER, idle_for, make_hibernated, make_operation,
 from tests.hibernation.api.test_description import DESCRIPTION
 from tests.hibernation.services.world import World
 
-EXAMPLES = 25
+EXAMPLES = 15
 CONFIG = SchemathesisConfig.from_dict({"generation": {"deterministic": True, "database": "none"}})
 SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION, config=CONFIG)
 SCHEMA.app = get_wsgi_application()
