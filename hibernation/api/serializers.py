@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
@@ -25,7 +26,7 @@ from hibernation.domain.regions import check_wish
 from hibernation.domain.states import OperationState
 from hibernation.models import Event, Instance, Machine, Operation, OperationStep
 from hibernation.models.instance import WARM_MINUTES_AT_MOST
-from hibernation.services.clock import db_now
+from hibernation.services.clock import DB_NOW, db_now
 from hibernation.services.orders import (
     LONGEST_HOOK,
     LONGEST_ONSTART,
@@ -348,9 +349,13 @@ def running_of(instance: Instance) -> Operation | None:
 def with_what_goes_on(instances: QuerySet[Instance]) -> QuerySet[Instance]:
     """Each with what its status is told from, in a few queries for all."""
     running = Operation.objects.filter(state=OperationState.RUNNING).prefetch_related("steps")
-    return instances.select_related("snapshot", "schedule").prefetch_related(
-        Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
-        Prefetch("operations", running, "running_operations"),
+    return (
+        instances.annotate(looked_at=DB_NOW)
+        .select_related("snapshot", "schedule")
+        .prefetch_related(
+            Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
+            Prefetch("operations", running, "running_operations"),
+        )
     )
 
 
@@ -371,8 +376,14 @@ def freshness(instance: Instance) -> str:
     last = instance.last_heartbeat_at
     if last is None:
         return "lost"
-    silent, gap = db_now() - last, idle.longest_gap(instance.idle_state)
+    silent, gap = now_of(instance) - last, idle.longest_gap(instance.idle_state)
     return "fresh" if silent <= gap else "stale" if silent <= gap * 10 else "lost"
+
+
+def now_of(instance: Instance) -> datetime:
+    """When it was looked at, by the database's clock; of one that was not read for being shown, now."""
+    looked_at: datetime | None = getattr(instance, "looked_at", None)
+    return looked_at or db_now()
 
 
 def explanation(instance: Instance) -> str:
@@ -396,7 +407,7 @@ def _why(instance: Instance) -> str:
     if _is_kept_awake(instance):
         return f"idle since {instance.idle_since:%H:%M:%S} UTC; its schedule keeps it awake"
     if instance.status == "idle" and instance.hibernate_due_at is not None:
-        left = max(0.0, (instance.hibernate_due_at - db_now()).total_seconds())
+        left = max(0.0, (instance.hibernate_due_at - now_of(instance)).total_seconds())
         return (
             f"idle since {instance.idle_since:%H:%M:%S} UTC; hibernates in {left:.0f} s unless it works again"
         )
