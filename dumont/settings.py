@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from dumont import env
+from hibernation.providers.accounts import redis_address
 
 # Lets generic Django classes be written with their parameter, as the type checker wants them.
 django_stubs_ext.monkeypatch()
@@ -41,7 +44,7 @@ DATABASES = {
     }
 }
 
-# Celery's, and where the rate limits of providers are kept.
+# Celery's, and where the rate limits of providers and of the API are kept.
 DUMONT_BROKER_URL = env.text("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
 
 # -- the product's own knobs ---------------------------------------------------------------------
@@ -109,6 +112,13 @@ DUMONT_PARK_DEADLINE = timedelta(seconds=env.number("DUMONT_PARK_SECONDS", 180, 
 DUMONT_RESUME_DEADLINE = timedelta(seconds=env.number("DUMONT_RESUME_SECONDS", 180, least=1))
 DUMONT_LABEL_SETTLE = timedelta(seconds=env.number("DUMONT_LABEL_SETTLE_SECONDS", 30, least=1))
 
+# Requests a minute of one token or user, of one address without a valid one, and tries to log in to the console from
+# one address; 0: any number. How many proxies of ours stand before us: what is farther away is whoever asks.
+DUMONT_REQUESTS_PER_MINUTE = int(env.number("DUMONT_REQUESTS_PER_MINUTE", 1200))
+DUMONT_STRANGERS_PER_MINUTE = int(env.number("DUMONT_STRANGERS_PER_MINUTE", 60))
+DUMONT_LOGINS_PER_MINUTE = int(env.number("DUMONT_LOGINS_PER_MINUTE", 10))
+DUMONT_PROXIES = int(env.number("DUMONT_PROXIES", 0))
+
 # -- Django --------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -159,6 +169,15 @@ TIME_ZONE = env.text("DUMONT_TIME_ZONE", "UTC")
 LANGUAGE_CODE = "en-us"
 STATIC_URL = "/static/"
 STATIC_ROOT = DUMONT_STATE / "static"
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": redis_address(DUMONT_BROKER_URL),
+        "KEY_PREFIX": f"dumont:{DUMONT_INSTALLATION}",
+        # What is kept there can be done without: nobody waits for it.
+        "OPTIONS": {"socket_timeout": 0.3, "socket_connect_timeout": 0.3, "retry": Retry(NoBackoff(), 0)},
+    }
+}
 # Packs are streamed to the store; everything else people and agents send is small.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
@@ -180,7 +199,9 @@ REST_FRAMEWORK: dict[str, Any] = {
         "hibernation.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["hibernation.api.permissions.LooksOrOrders"],
+    "DEFAULT_PERMISSION_CLASSES": ["hibernation.api.permissions.Access"],
+    "DEFAULT_THROTTLE_CLASSES": ["hibernation.api.throttles.PerCaller"],
+    "NUM_PROXIES": DUMONT_PROXIES,
     "EXCEPTION_HANDLER": "hibernation.api.errors.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "hibernation.api.describing.Described",
     # The first is for whoever does not say: programs get JSON, and browsers ask for pages.
@@ -200,7 +221,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     # What is sent and what is told differ: some is never shown, and some cannot be set.
     "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_INCLUDE_SCHEMA": False,
-    "ENUM_NAME_OVERRIDES": {"SnapshotStateEnum": "hibernation.models.snapshot.STATES"},
+    "ENUM_NAME_OVERRIDES": {
+        "SnapshotStateEnum": "hibernation.models.snapshot.STATES",
+        "ScopeEnum": "hibernation.domain.access.SCOPES",
+        "RoleEnum": "hibernation.domain.access.ROLES",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "hibernation.api.describing.add_refusals",

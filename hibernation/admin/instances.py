@@ -18,6 +18,7 @@ from hibernation.admin.machines import provider_page
 from hibernation.admin.operations import may_be_cancelled, steps_of
 from hibernation.admin.schedules import lines_of
 from hibernation.admin.shared import ShowingAdmin
+from hibernation.admin.teams import MOVES, InstanceMoves
 from hibernation.admin.words import (
     NONE,
     badge,
@@ -44,16 +45,17 @@ _AT_REST = 15
 
 
 @admin.register(Instance)
-class InstanceAdmin(ShowingAdmin, InstanceOrders):
+class InstanceAdmin(ShowingAdmin, InstanceOrders, InstanceMoves):
     list_display = (
         "workspace",
+        "team",
         "standing",
         "agent",
         "doing",
         "hardware",
         "storage",
     )
-    list_filter = ("status", "provider")
+    list_filter = ("status", "provider", "team")
     search_fields = ("id", "name")
     ordering = ("id",)
     actions = ("hibernate", "wake", "save_now")
@@ -134,6 +136,7 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders):
         return [
             path("operation/<int:number>/cancel/", site(self.cancel_view), name=f"{verbs}_cancel"),
             path("<path:object_id>/settings/", site(self.settings_view), name=f"{verbs}_settings"),
+            path("<path:object_id>/team/", site(self.move_view), name=f"{verbs}_team"),
             path("<path:object_id>/order/<slug:verb>/", site(self.order_view), name=f"{verbs}_order"),
             *super().get_urls(),
         ]
@@ -197,6 +200,7 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders):
             "waiting": instance.operations.filter(state="queued").first(),
             "buttons": _buttons(instance) if may_order else [],
             "has_operate": may_order,
+            "may_move": request.user.has_perm(MOVES),
             "schedule": row,
             "occurrences": lines_of(row, 7) if row else [],
             "timeline": instance.events.order_by("-id")[:_EVENTS_SHOWN],

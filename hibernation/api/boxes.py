@@ -14,7 +14,9 @@ from agents.snapshot.format import MAX_MANIFEST_STORED, MAX_PACK
 from hibernation.api.authentication import agent_token
 from hibernation.api.bodies import read_body
 from hibernation.api.errors import error_response, only, plain_error
+from hibernation.api.permissions import needs
 from hibernation.api.places import BOXES
+from hibernation.domain.access import Need
 from hibernation.domain.errors import DumontError
 from hibernation.services.snapshots import Announced, SignedObject, issue_downloads, issue_uploads
 from hibernation.services.tokens import AgentToken
@@ -39,6 +41,7 @@ class DownloadsBody(Struct, frozen=True):
     keys: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(min_length=1, max_length=MAX_OBJECTS)]
 
 
+@needs(POST=Need.AGENT)
 @csrf_exempt
 @only("POST")
 def uploads(request: HttpRequest, snapshot: str) -> JsonResponse:
@@ -53,6 +56,7 @@ def uploads(request: HttpRequest, snapshot: str) -> JsonResponse:
     return _answer(request, issue)
 
 
+@needs(POST=Need.AGENT)
 @csrf_exempt
 @only("POST")
 def downloads(request: HttpRequest, snapshot: str) -> JsonResponse:

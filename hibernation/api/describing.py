@@ -17,7 +17,8 @@ TAGS = {
     "snapshots": "Saved workspaces: why they are kept, and what is in them.",
     "operations": "What was asked for and what goes on, step by step.",
     "market": "Which machines could be rented, and which one a wake would take.",
-    "installation": "How many instances there are, what bills, who asks.",
+    "installation": "How many instances there are, and what bills.",
+    "people": "Who asks, with which tokens, and who is in which team.",
     "machines": "For rented machines: heartbeats, adoption, and the objects of their snapshots.",
 }
 _PARTS = {
@@ -26,6 +27,9 @@ _PARTS = {
     "snapshots": "snapshots",
     "operations": "operations",
     "offers": "market",
+    "me": "people",
+    "tokens": "people",
+    "teams": "people",
     "agent": "machines",
     "store": "machines",
     "enrolments": "machines",

@@ -14,13 +14,16 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
+from hibernation.api.throttles import too_many_strangers
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, SnapshotUnproven
+from hibernation.services.access import NotAllowed
 from hibernation.services.browse import SnapshotGone
 from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
 
 STATUS: tuple[tuple[type[DumontError], int], ...] = (
     (InvalidRequest, 400),
     (Forbidden, 403),
+    (NotAllowed, 403),
     (NotFound, 404),
     (StaleHeartbeat, 409),
     (Conflict, 409),
@@ -102,6 +105,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return Response(body("too_large", "The body is larger than 64 KiB."), status=413)
     if isinstance(error, Http404):
         error = exceptions.NotFound()
+    if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
+        error = too_many_strangers(context["request"]) or error
     response = drf_handler(error, context)
     if response is None or not isinstance(error, exceptions.APIException):
         return response

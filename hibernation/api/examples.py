@@ -42,6 +42,7 @@ _MACHINE: dict[str, Any] = {
 _STATUS: dict[str, Any] = {
     "instance_id": _ID,
     "name": "llama fine-tune",
+    "team": "research",
     "status": "idle",
     "gpu_utilization": 2.5,
     "last_activity": "2025-12-17T10:30:00Z",
@@ -159,6 +160,18 @@ _STATS: dict[str, Any] = {
     },
 }
 
+_TOKEN = {
+    "id": 3,
+    "name": "laptop",
+    "prefix": "dmt_8vzR",
+    "scope": "operate",
+    "team": None,
+    "created_at": "2025-12-01T09:00:00Z",
+    "expires_at": None,
+    "last_used_at": "2025-12-17T10:00:00Z",
+    "revoked_at": None,
+}
+
 # The name of a call, then a title and what is sent.
 WISHES: dict[str, dict[str, Any]] = {
     "instances_create": {
@@ -189,6 +202,7 @@ WISHES: dict[str, dict[str, Any]] = {
         },
     },
     "instances_snapshots_partial_update": {"Keep it": {"kept": True}},
+    "tokens_create": {"For a laptop": {"name": "laptop", "scope": "operate", "expires_in_days": 90}},
     "enrolments_create": {"One line for a machine": {"provider": "vast", "may_be_destroyed": True}},
 }
 
@@ -219,10 +233,14 @@ ANSWERS: dict[str, dict[tuple[int, str], Any]] = {
             "expires_at": "2025-12-17T11:30:00Z",
         }
     },
+    "tokens_list": {(200, "A page"): {"tokens": [_TOKEN], "next": None}},
+    "tokens_create": {(201, "Shown once"): {**_TOKEN, "token": "dmt_example"}},
     "me_retrieve": {
         (200, "By token"): {
             "user": "ana",
-            "token": {"name": "laptop", "created_at": "2025-12-01T09:00:00Z", "expires_at": None},
+            "token": _TOKEN,
+            "scopes": ["read", "operate"],
+            "teams": [{"id": 1, "name": "research", "role": "owner", "may": "operate"}],
         }
     },
 }

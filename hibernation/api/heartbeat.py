@@ -22,7 +22,9 @@ from agents.protocol import (
 from hibernation.api.authentication import agent_token
 from hibernation.api.bodies import read_body
 from hibernation.api.errors import error_response, only, plain_error
+from hibernation.api.permissions import needs
 from hibernation.api.places import HEARTBEATS
+from hibernation.domain.access import Need
 from hibernation.domain.errors import DumontError
 from hibernation.domain.heartbeats import Beat
 from hibernation.services.heartbeats import Answer, Heartbeat, receive_heartbeat
@@ -78,6 +80,7 @@ MAX_DEPTH = 16
 _decoder = msgspec.json.Decoder(HeartbeatBody)
 
 
+@needs(POST=Need.AGENT)
 @csrf_exempt
 @only("POST")
 def agent_status(request: HttpRequest) -> JsonResponse:

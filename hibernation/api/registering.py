@@ -54,6 +54,14 @@ class ConsentField(StrictBooleanField):
         return data
 
 
+class TeamField(serializers.CharField):
+    """Whose it will be: one of the caller's teams, by name."""
+
+    def __init__(self) -> None:
+        help_text = "whose it will be; without it, your first team in which you are an owner"
+        super().__init__(required=False, max_length=64, help_text=help_text)
+
+
 def first_provider() -> str:
     return provider_names()[0]
 
@@ -65,6 +73,7 @@ class AdoptSerializer(KnownFieldsSerializer):
     contract_id = ContractField(required=False)
     instance_id = serializers.RegexField("^.+_[A-Za-z0-9]+$", required=False, max_length=64)
     name = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    team = TeamField()
     may_be_destroyed = ConsentField(help_text="true: hibernating may end this rental")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +99,7 @@ class CreateSerializer(KnownFieldsSerializer):
     max_price = PriceField(required=False)
     disk_gb = WholeNumberField(required=False, min_value=1, max_value=1_000_000)
     name = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    team = TeamField()
 
 
 class ChangeSerializer(ConfigSerializer):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
+
+from hibernation.domain.access import Need
 
 # What is listed, and the name of its address.
 LISTED = {
@@ -17,6 +18,7 @@ LISTED = {
     "stats": "stats",
     "calendar": "schedules-calendar",
     "me": "me",
+    "tokens": "tokens",
     "enrolments": "enrolments",
     "docs": "docs",
     "schema": "schema",
@@ -27,7 +29,7 @@ LISTED = {
 class RootView(APIView):
     """Dumont's API. Log in to use it from these pages, or send a token: `Authorization: Bearer …`."""
 
-    permission_classes = [AllowAny]
+    needs = {"GET": Need.PUBLIC}
 
     @extend_schema(
         operation_id="root", responses={200: {"type": "object", "additionalProperties": {"type": "string"}}}

@@ -16,13 +16,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hibernation.api.callers import caller_of
 from hibernation.api.fields import MinutesField, StrictBooleanField
 from hibernation.api.replies import actor_of
 from hibernation.api.serializers import KnownFieldsSerializer
 from hibernation.api.shapes import NoScheduleSerializer, PreviewSerializer
-from hibernation.domain.errors import NotFound
+from hibernation.domain.access import Need
 from hibernation.domain.timetable import Forecast, Terms, Weekday, WhenBusy
-from hibernation.models import Instance, Schedule
+from hibernation.models import Schedule
+from hibernation.services.access import team_of_instance, visible_schedules
 from hibernation.services.schedules import delete_schedule, put_schedule
 from hibernation.services.schedules.changing import ScheduleWish
 from hibernation.services.schedules.plans import calendar_of, preview_of, shown_next
@@ -101,6 +103,7 @@ class ScheduleSerializer(KnownFieldsSerializer):
 class ScheduleView(APIView):
     """One instance's schedule. Without one: ``{"enabled": false}``."""
 
+    needs = {"GET": Need.READ, "PUT": Need.OPERATE, "DELETE": Need.OPERATE}
     wishes = {"PUT": ScheduleSerializer}
 
     @extend_schema(responses=ScheduleSerializer)
@@ -111,7 +114,6 @@ class ScheduleView(APIView):
     @extend_schema(request=ScheduleSerializer, responses=ScheduleSerializer)
     def put(self, request: Request, instance_id: str) -> Response:
         """Set when it wakes and sleeps; this replaces the schedule that was there."""
-        _schedule(instance_id)
         wish = ScheduleSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         return Response(
@@ -127,6 +129,8 @@ class ScheduleView(APIView):
 
 class PreviewView(APIView):
     """What the schedule does in the next days, on the user's clock and in UTC, and what it will cost."""
+
+    needs = {"GET": Need.READ}
 
     @extend_schema(
         parameters=[OpenApiParameter("days", DAYS_AHEAD, description="14 if not said.")],
@@ -161,15 +165,18 @@ class PreviewView(APIView):
 class CalendarView(APIView):
     """The plan of all instances, or of one, for calendar programs: 60 days ahead, read anew whenever they ask."""
 
+    needs = {"GET": Need.READ}
+
     @extend_schema(
         parameters=[OpenApiParameter("instance", OpenApiTypes.STR)],
         responses={(200, "text/calendar"): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> HttpResponse:
-        rows = Schedule.objects.select_related("instance").order_by("pk").filter(enabled=True)
+        caller = caller_of(request)
+        rows = visible_schedules(caller).select_related("instance").order_by("pk").filter(enabled=True)
         wanted = request.query_params.get("instance")
         if wanted is not None:
-            _schedule(wanted)
+            team_of_instance(caller, wanted)
             rows = rows.filter(pk=wanted)
         chosen = list(rows[: _MOST_IN_CALENDAR + 1])
         if len(chosen) > _MOST_IN_CALENDAR:
@@ -179,13 +186,7 @@ class CalendarView(APIView):
 
 
 def _schedule(instance_id: str) -> Schedule | None:
-    """``NotFound`` where there is no such instance."""
-    if "\0" in instance_id:
-        raise NotFound(f"There is no instance {instance_id!r}.")
-    row = Schedule.objects.select_related("instance").filter(pk=instance_id).first()
-    if row is None and not Instance.objects.filter(pk=instance_id).exists():
-        raise NotFound(f"There is no instance {instance_id!r}.")
-    return row
+    return Schedule.objects.select_related("instance").filter(pk=instance_id).first()
 
 
 def _days(request: Request) -> int:

@@ -271,6 +271,7 @@ class StatusSerializer(serializers.Serializer[Instance]):
 
     instance_id = serializers.CharField(source="pk")
     name = serializers.CharField()
+    team = serializers.CharField(source="team.name")
     status = serializers.CharField()
     gpu_utilization = serializers.FloatField(allow_null=True)
     last_activity = serializers.DateTimeField(source="last_activity_at", allow_null=True)
@@ -351,7 +352,7 @@ def with_what_goes_on(instances: QuerySet[Instance]) -> QuerySet[Instance]:
     running = Operation.objects.filter(state=OperationState.RUNNING).prefetch_related("steps")
     return (
         instances.annotate(looked_at=DB_NOW)
-        .select_related("snapshot", "schedule")
+        .select_related("snapshot", "schedule", "team")
         .prefetch_related(
             Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
             Prefetch("operations", running, "running_operations"),

@@ -18,6 +18,7 @@ from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operat
 from hibernation.api.serializers import KnownFieldsSerializer, OperationSerializer
 from hibernation.api.shapes import SnapshotMadeSerializer, ordered
 from hibernation.api.waiting import asked_to_wait
+from hibernation.domain.access import Need
 from hibernation.domain.errors import NotFound
 from hibernation.domain.retention import Choice
 from hibernation.domain.states import SnapshotState
@@ -92,6 +93,8 @@ class KeepSerializer(KnownFieldsSerializer):
 
 
 class SnapshotsView(APIView):
+    needs = {"GET": Need.READ, "POST": Need.OPERATE}
+
     @extend_schema(
         operation_id="instances_snapshots_list",
         parameters=described(SnapshotFilters),
@@ -120,6 +123,7 @@ class SnapshotsView(APIView):
 
 
 class SnapshotView(APIView):
+    needs = {"GET": Need.READ, "PATCH": Need.OPERATE, "DELETE": Need.ADMIN}
     wishes = {"PATCH": KeepSerializer}
 
     @extend_schema(responses=SnapshotDetailSerializer)

@@ -10,12 +10,15 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from hibernation.api.errors import only
+from hibernation.api.permissions import needs
 from hibernation.api.places import TRANSFERS, busy
+from hibernation.domain.access import Need
 from hibernation.domain.errors import StoreError
 from hibernation.snapshots.filesystem import FileBody, FilesystemStore, StoreRefused
 from hibernation.snapshots.registry import get_store
 
 
+@needs(GET=Need.PUBLIC, PUT=Need.PUBLIC)
 @csrf_exempt
 @only("GET", "HEAD", "PUT")
 def store_object(request: HttpRequest, key: str) -> HttpResponseBase:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import viewsets
 from rest_framework.decorators import action
@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hibernation.api.callers import caller_of
 from hibernation.api.filters import EventFilters, InstanceFilters, chosen, described
 from hibernation.api.paging import ByName, page_of
 from hibernation.api.registering import (
@@ -37,27 +38,43 @@ from hibernation.api.serializers import (
 )
 from hibernation.api.shapes import SavedSerializer, StatsSerializer, WokenSerializer, ordered
 from hibernation.api.waiting import asked_to_wait
+from hibernation.domain.access import Need
 from hibernation.domain.errors import NotFound
 from hibernation.domain.states import InstanceStatus
 from hibernation.models import Instance
 from hibernation.models.instance import INSTANCE_ID
+from hibernation.services.access import (
+    team_for_new,
+    visible_instances,
+    visible_machines,
+    visible_packs,
+    visible_snapshots,
+)
 from hibernation.services.accounts import AccountFacts, facts_of_all
 from hibernation.services.adopt import request_adoption
 from hibernation.services.instances import configure, create_instance, release_instance
 from hibernation.services.requests import request_hibernate, request_wake
 from hibernation.services.storage import storage_of_all, with_storage
 
+_RULES = {"GET": Need.READ, "PUT": Need.OPERATE}
+_ORDER = {"POST": Need.OPERATE}
+
 
 class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     """Instances: what they do, their rules, their history, and the two things one can ask of them."""
 
-    queryset = with_storage(with_what_goes_on(Instance.objects.all())).order_by("pk")
+    queryset = Instance.objects.none()
+    needs = {"GET": Need.READ, "POST": Need.ADMIN, "PATCH": Need.OPERATE, "DELETE": Need.ADMIN}
     serializer_class = StatusSerializer
     lookup_value_regex = INSTANCE_ID
     pagination_class = None
     filterset_class = InstanceFilters
     refusals = (404,)
     wishes: Mapping[str, Any] = {"POST": CreateSerializer, "PATCH": ChangeSerializer}
+
+    def get_queryset(self) -> QuerySet[Instance]:
+        visible = visible_instances(caller_of(self.request))
+        return with_storage(with_what_goes_on(visible)).order_by("pk")
 
     def get_object(self) -> Instance:
         """404 with a clear sentence; reading needs no lock."""
@@ -87,12 +104,10 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         )
         wish = AdoptSerializer(data=request.data) if adopts else CreateSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
-        if adopts:
-            asked = {k: v for k, v in wish.validated_data.items() if k != "may_be_destroyed"}
-            return operation_reply(request_adoption(**asked, actor=actor, idempotency_key=key), seconds)
-        return operation_reply(
-            create_instance(**wish.validated_data, actor=actor, idempotency_key=key), seconds
-        )
+        asked = {k: v for k, v in wish.validated_data.items() if k != "may_be_destroyed"}
+        asked["team"] = team_for_new(caller_of(request), asked.get("team"))
+        order = request_adoption if adopts else create_instance
+        return operation_reply(order(**asked, actor=actor, idempotency_key=key), seconds)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(StatusSerializer(self.get_object()).data)
@@ -122,6 +137,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         detail=True,
         methods=["get", "put"],
         serializer_class=ConfigSerializer,
+        needs=_RULES,
         wishes={"PUT": ConfigSerializer},
     )
     def config(self, request: Request, pk: str) -> Response:
@@ -135,7 +151,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     @extend_schema(
         request=None, parameters=[WAIT, KEY], responses=ordered(SavedSerializer, OperationSerializer)
     )
-    @action(detail=True, methods=["post"], wishes={})
+    @action(detail=True, methods=["post"], needs=_ORDER, wishes={})
     def hibernate(self, request: Request, pk: str) -> Response:
         """Save the workspace, prove the copy, end the rental; whatever the GPU does."""
         seconds = asked_to_wait(request)
@@ -149,7 +165,13 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         parameters=[WAIT, KEY],
         responses=ordered(WokenSerializer, OperationSerializer),
     )
-    @action(detail=True, methods=["post"], serializer_class=WakeSerializer, wishes={"POST": WakeSerializer})
+    @action(
+        detail=True,
+        methods=["post"],
+        serializer_class=WakeSerializer,
+        needs=_ORDER,
+        wishes={"POST": WakeSerializer},
+    )
     def wake(self, request: Request, pk: str) -> Response:
         """Bring the workspace back on another machine."""
         wish = WakeSerializer(data=request.data)
@@ -185,15 +207,19 @@ class StatsView(APIView):
     ``total_instances``: those that are looked after, that is without ``released``. ``billing_now_usd_per_hour``: what
     is rented for them. ``credit_usd`` of all providers together and ``credit_hours_left`` of the one that runs out
     first, with all that bills there; null where it is unknown. ``providers``: the same of each, and its list's age.
+    All are of the caller's teams, but for the credit, which all teams share.
     """
+
+    needs = {"GET": Need.READ}
 
     @extend_schema(responses=StatsSerializer)
     def get(self, request: Request) -> Response:
-        counted = dict(Instance.objects.order_by().values_list("status").annotate(Count("pk")))
+        caller = caller_of(request)
+        counted = dict(visible_instances(caller).order_by().values_list("status").annotate(Count("pk")))
         by_status = {status.value: counted.get(status.value, 0) for status in InstanceStatus}
-        storage = StorageSerializer(storage_of_all()).data
+        storage = StorageSerializer(storage_of_all(visible_packs(caller), visible_snapshots(caller))).data
         total = sum(by_status.values()) - by_status[InstanceStatus.RELEASED]
-        accounts = facts_of_all()
+        accounts = facts_of_all(visible_machines(caller))
         known = [one.credit_usd for one in accounts if one.credit_usd is not None]
         hours = [one.credit_hours_left for one in accounts if one.credit_hours_left is not None]
         return Response(

@@ -40,6 +40,13 @@ def queries(work: Callable[[], Any]) -> int:
     return len(asked)
 
 
+@pytest.fixture
+def used(api: Client) -> Client:
+    """With a token that was used already: its first use in a while is written down."""
+    api.get("/api/me")
+    return api
+
+
 def add_instances(count: int) -> None:
     """Of every kind that costs another look: awake, at work, scheduled, asleep."""
     for _ in range(count):
@@ -77,26 +84,26 @@ LISTS: dict[str, tuple[Callable[[int], None], int]] = {
     "/api/instances?limit=100": (add_instances, 8),
     "/api/operations?limit=100": (add_operations, 4),
     "/api/instances/vast_0/events?limit=100": (add_events, 8),
-    "/api/instances/vast_0/snapshots?limit=100": (add_snapshots, 8),
+    "/api/instances/vast_0/snapshots?limit=100": (add_snapshots, 10),
     "/api/schedules.ics": (add_instances, 4),
     "/api/hibernation/stats": (add_instances, 12),
 }
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_list_asks_as_often_for_many_rows_as_for_few(api: Client, path: str) -> None:
+def test_a_list_asks_as_often_for_many_rows_as_for_few(used: Client, path: str) -> None:
     add, most = LISTS[path]
     add(FEW)
-    few = queries(lambda: api.get(path))
+    few = queries(lambda: used.get(path))
     add(MANY - FEW)
-    assert queries(lambda: api.get(path)) == few
+    assert queries(lambda: used.get(path)) == few
     assert few <= most
 
 
 @pytest.mark.parametrize("page", [FEW, MANY])
-def test_a_page_costs_no_more_in_a_browser(api: Client, page: int) -> None:
+def test_a_page_costs_no_more_in_a_browser(used: Client, page: int) -> None:
     add_instances(page)
-    asked = queries(lambda: api.get("/api/instances", headers={"Accept": "text/html"}))
+    asked = queries(lambda: used.get("/api/instances", headers={"Accept": "text/html"}))
     assert asked <= 9
 
 
