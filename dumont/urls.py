@@ -1,7 +1,7 @@
 """The URL map: people's pages, the admin, the API and the health checks."""
 
 from django.contrib import admin
-from django.urls import include, path, re_path
+from django.urls import include, path
 
 from hibernation.api import health, root
 
@@ -12,7 +12,8 @@ urlpatterns = [
     path("livez", health.livez),
     path("readyz", health.readyz),
     path("admin/", admin.site.urls),
-    re_path("^api/?$", root.RootView.as_view(), name="api-root"),
+    path("api", root.RootView.as_view(), name="api-root"),
+    path("api/", root.RootView.as_view(schema=None)),
     path("api/", include("hibernation.api.urls")),
     path("", include("hibernation.web.urls")),
 ]

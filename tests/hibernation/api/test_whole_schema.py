@@ -11,21 +11,32 @@ from zlib import crc32
 
 import pytest
 import schemathesis
-from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from pytest_django import Settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from hibernation.domain.access import Role
 from hibernation.domain.states import EventType
 from hibernation.services.adopt import issue_enrolment
 from hibernation.services.clock import db_now
-from hibernation.services.tokens import create_api_token
+from hibernation.services.teams import default_team
+from hibernation.services.tokens import create_api_token, issue_api_token
 from hibernation.services.transitions import emit
-from tests.factories import PROVIDER, idle_for, make_hibernated, make_operation, make_schedule, make_snapshot
+from tests.factories import (
+    PROVIDER,
+    idle_for,
+    make_hibernated,
+    make_operation,
+    make_schedule,
+    make_snapshot,
+    make_user,
+)
 from tests.hibernation.api.test_description import DESCRIPTION
 from tests.hibernation.services.world import World
 
@@ -60,7 +71,7 @@ class Place:
 
 
 @pytest.fixture
-def place(world: World) -> Place:
+def place(world: World, settings: Settings) -> Place:
     awake = world.awake(name="<b>train</b>")
     asleep = world.asleep()
     idle = world.awake(**idle_for(1))
@@ -69,24 +80,26 @@ def place(world: World) -> Place:
     emit(EventType.IDLE_DETECTED, "idle", instance=awake, now=db_now(), actor="agent")
     freezing = world.run(world.hibernate(idle), until="freeze")
     kept = make_snapshot(awake)
-    user = User.objects.create_superuser("ana")
+    settings.DUMONT_REQUESTS_PER_MINUTE = settings.DUMONT_STRANGERS_PER_MINUTE = 0
+    user, team = make_user("ana"), default_team()
+    make_user("eva", Role.MEMBER)
     ids = [awake.pk, asleep.pk, idle.pk, operation.instance_id]
     operations = [str(operation.pk), str(freezing.pk)]
     name = asleep.snapshot.name if asleep.snapshot else ""
-    enrolment, _ = issue_enrolment(PROVIDER, actor="user:ana")
-    return Place(
-        {
-            "instance_id": ids,
-            "id": [*ids, *operations],
-            "name": [name, kept.name],
-            "snapshot": [name, kept.name],
-        },
-        {
-            "/api/agent/": world.box(idle).token,
-            "/api/enrolments/claim": enrolment,
-            "": create_api_token(user, "test"),
-        },
-    )
+    enrolment, _ = issue_enrolment(PROVIDER, actor="user:ana", team=team)
+    token = create_api_token(user, "test")
+    known = {
+        "instance_id": ids,
+        "id": [*ids, *operations],
+        "name": [name, kept.name],
+        "snapshot": [name, kept.name],
+        "team_id": [str(team.pk)],
+        # Not the one that asks with it: what is revoked opens nothing any more.
+        "token_id": [str(issue_api_token(user, "other", None)[1].pk)],
+        "username": ["eva"],
+    }
+    of_machines = {"/api/agent/": world.box(idle).token, "/api/enrolments/claim": enrolment}
+    return Place(known, {**of_machines, "": token})
 
 
 @pytest.fixture
@@ -100,7 +113,7 @@ def one_connection() -> Iterator[None]:
 
 
 @SCHEMA.parametrize()
-@settings(
+@hypothesis_settings(
     max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[
