@@ -22,7 +22,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # -- what every installation sets ----------------------------------------------------------------
 DUMONT_STATE = env.folder("DUMONT_STATE", BASE_DIR / ".dumont")
-SECRET_KEY = env.text("DUMONT_SECRET_KEY")
+SECRET_KEY = env.secret("DUMONT_SECRET_KEY")
 # Wraps the workspaces' data keys: without it no snapshot can be read. The first wraps, the others only unwrap.
 DUMONT_ENCRYPTION_KEYS = env.keys("DUMONT_ENCRYPTION_KEYS")
 DEBUG = env.flag("DUMONT_DEBUG", False)
@@ -37,7 +37,7 @@ DATABASES = {
         "PORT": env.text("DUMONT_DB_PORT", "5432"),
         "NAME": env.text("DUMONT_DB_NAME", "dumont"),
         "USER": env.text("DUMONT_DB_USER", "dumont"),
-        "PASSWORD": env.text("DUMONT_DB_PASSWORD", ""),
+        "PASSWORD": env.secret("DUMONT_DB_PASSWORD", ""),
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": 5, "application_name": "dumont"},
@@ -45,7 +45,7 @@ DATABASES = {
 }
 
 # Celery's, and where the rate limits of providers and of the API are kept.
-DUMONT_BROKER_URL = env.text("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
+DUMONT_BROKER_URL = env.address("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
 
 # -- the product's own knobs ---------------------------------------------------------------------
 DUMONT_INSTALLATION = hashlib.sha256(f"installation:{SECRET_KEY}".encode()).hexdigest()[:8]
@@ -136,6 +136,8 @@ INSTALLED_APPS = [
     "hibernation",
 ]
 MIDDLEWARE = [
+    "hibernation.web.requests.RequestMiddleware",
+    "hibernation.web.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "hibernation.api.bodies.BodyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -183,10 +185,17 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
 SECURE_SSL = env.flag("DUMONT_HTTPS", DUMONT_BASE_URL.startswith("https://"))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL
+# The pages carry the CSRF token themselves; no script needs a cookie.
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = SECURE_SSL
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL
-if SECURE_SSL:
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# Anybody can send what a proxy sends: without one of ours it counts for nothing.
+if DUMONT_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -237,11 +246,35 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 
+# What these tell at their lower levels is keys, signatures and every byte of a conversation.
+_TALKATIVE = (
+    "boto3",
+    "botocore",
+    "fabric",
+    "httpcore",
+    "httpx",
+    "invoke",
+    "paramiko",
+    "s3transfer",
+    "urllib3",
+)
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+DUMONT_LOG_FORMAT = env.choice("DUMONT_LOG_FORMAT", "line", ("line", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.text("DUMONT_LOG_LEVEL", "INFO")},
-    "loggers": {"paramiko": {"level": "WARNING"}, "invoke": {"level": "WARNING"}},
+    "formatters": {
+        "line": {"()": "hibernation.logs.lines.Lines"},
+        "json": {"()": "hibernation.logs.lines.JsonLines"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": DUMONT_LOG_FORMAT}},
+    "root": {"handlers": ["stderr"], "level": env.choice("DUMONT_LOG_LEVEL", "INFO", _LEVELS)},
+    "loggers": {
+        # Else Django sends its own lines past the handler above.
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+        **{name: {"level": "WARNING"} for name in _TALKATIVE},
+    },
 }
+# What was read from files, for «manage.py check» to look at who else can read them.
+DUMONT_SECRET_FILES = dict(env.secret_files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .environment import HOST, PROJECT
@@ -30,7 +30,7 @@ class Table:
 class Surroundings:
     """What a table is made from."""
 
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     logs: Path
     port: int
     workers: tuple[str, ...]

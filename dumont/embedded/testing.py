@@ -21,7 +21,7 @@ from .valkey import Valkey
 # What is quick comes first, on all processors; the kill-loops need minutes and the machine to themselves.
 _ON_ALL_PROCESSORS = ("-n", "logical", "--dist", "worksteal")
 _WHOLE_SUITE = (
-    (*_ON_ALL_PROCESSORS, "-m", "not chaos and not conformance and not browser"),
+    (*_ON_ALL_PROCESSORS, "-m", "not chaos and not conformance and not browser and not slow"),
     ("-m", "chaos"),
 )
 # All tests together come from one address, and the same user asks in many of them.

@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -128,8 +127,7 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders, InstanceMoves):
     readonly_fields = ("storage",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
-        rows = with_what_goes_on(super().get_queryset(request)).annotate(seen_at=Now())
-        return with_storage(rows)
+        return with_storage(with_what_goes_on(super().get_queryset(request)))
 
     def get_urls(self) -> list[URLPattern]:
         site, verbs = self.admin_site.admin_view, "hibernation_instance"

@@ -16,6 +16,7 @@ from rest_framework.views import exception_handler as drf_handler
 
 from hibernation.api.throttles import too_many_strangers
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, SnapshotUnproven
+from hibernation.logs.context import known
 from hibernation.services.access import NotAllowed
 from hibernation.services.browse import SnapshotGone
 from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
@@ -86,9 +87,11 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The trace is in the log and not on the wire."""
+    """The trace is in the log and not on the wire; the id leads to it."""
     if _is_of_the_api(request):
-        return plain_error(500, "internal", "Something failed here; the log says what.")
+        wrong = body("internal", "Something failed here; the log says what.")
+        wrong["error"]["request_id"] = known().get("request_id", "")
+        return JsonResponse(wrong, status=500)
     return defaults.server_error(request)
 
 

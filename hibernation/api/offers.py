@@ -29,7 +29,7 @@ from hibernation.domain.offers import (
 from hibernation.domain.offers.words import reasons, why_not
 from hibernation.models import Instance
 from hibernation.providers.registry import provider_names
-from hibernation.services.access import Caller, team_of_instance
+from hibernation.services.access import Caller, find_instance
 from hibernation.services.facts import wanted
 from hibernation.services.offers import need_of, ranking_for_people
 
@@ -174,8 +174,7 @@ def _question(caller: Caller, asked: Mapping[str, Any]) -> tuple[str, OfferFilte
     if "instance" not in asked:
         provider = asked.get("provider", provider_names()[0])
         return provider, wanted(Instance(provider=provider), asked, None), Need()
-    team_of_instance(caller, asked["instance"])
-    found = Instance.objects.select_related("snapshot").get(pk=asked["instance"])
+    found = find_instance(caller, asked["instance"])
     return found.provider, wanted(found, asked, found.snapshot), need_of(found, found.snapshot)
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from django.db.models.functions import Now
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
@@ -26,7 +27,7 @@ from hibernation.domain.regions import check_wish
 from hibernation.domain.states import OperationState
 from hibernation.models import Event, Instance, Machine, Operation, OperationStep
 from hibernation.models.instance import WARM_MINUTES_AT_MOST
-from hibernation.services.clock import DB_NOW, db_now
+from hibernation.services.clock import db_now
 from hibernation.services.orders import (
     LONGEST_HOOK,
     LONGEST_ONSTART,
@@ -348,10 +349,10 @@ def running_of(instance: Instance) -> Operation | None:
 
 
 def with_what_goes_on(instances: QuerySet[Instance]) -> QuerySet[Instance]:
-    """Each with what its status is told from, in a few queries for all."""
+    """Each with what its status is told from, the time (``seen_at``) included, in a few queries for all."""
     running = Operation.objects.filter(state=OperationState.RUNNING).prefetch_related("steps")
     return (
-        instances.annotate(looked_at=DB_NOW)
+        instances.annotate(seen_at=Now())
         .select_related("snapshot", "schedule", "team")
         .prefetch_related(
             Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
@@ -377,14 +378,13 @@ def freshness(instance: Instance) -> str:
     last = instance.last_heartbeat_at
     if last is None:
         return "lost"
-    silent, gap = now_of(instance) - last, idle.longest_gap(instance.idle_state)
+    silent, gap = _seen_at(instance) - last, idle.longest_gap(instance.idle_state)
     return "fresh" if silent <= gap else "stale" if silent <= gap * 10 else "lost"
 
 
-def now_of(instance: Instance) -> datetime:
-    """When it was looked at, by the database's clock; of one that was not read for being shown, now."""
-    looked_at: datetime | None = getattr(instance, "looked_at", None)
-    return looked_at or db_now()
+def _seen_at(instance: Instance) -> datetime:
+    found: datetime | None = getattr(instance, "seen_at", None)
+    return found or db_now()
 
 
 def explanation(instance: Instance) -> str:
@@ -408,7 +408,7 @@ def _why(instance: Instance) -> str:
     if _is_kept_awake(instance):
         return f"idle since {instance.idle_since:%H:%M:%S} UTC; its schedule keeps it awake"
     if instance.status == "idle" and instance.hibernate_due_at is not None:
-        left = max(0.0, (instance.hibernate_due_at - now_of(instance)).total_seconds())
+        left = max(0.0, (instance.hibernate_due_at - _seen_at(instance)).total_seconds())
         return (
             f"idle since {instance.idle_since:%H:%M:%S} UTC; hibernates in {left:.0f} s unless it works again"
         )

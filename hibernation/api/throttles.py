@@ -6,6 +6,7 @@ and the store are not counted; they have bounds of their own (``hibernation.api.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def seconds_to_wait(who: str, most: int) -> int | None:
         return None
     now = time()
     try:
-        count = _count(f"throttle:{who}:{now // _MINUTE:.0f}")
+        count = _count(f"throttle:{hashlib.sha256(who.encode()).hexdigest()}:{now // _MINUTE:.0f}")
     except RedisError:
         _failed_at = monotonic()
         return None

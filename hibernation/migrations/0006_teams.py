@@ -62,7 +62,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='enrolment',
             name='team',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='enrolments', to='hibernation.team'),
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='enrolments', to='hibernation.team'),
         ),
         migrations.AddField(
             model_name='instance',
@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='enrolment',
             name='team',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='enrolments', to='hibernation.team'),
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='enrolments', to='hibernation.team'),
         ),
         migrations.AlterField(
             model_name='instance',

@@ -74,7 +74,7 @@ class Enrolment(models.Model):
 
     digest = models.CharField(max_length=64, unique=True)
     provider = models.CharField(max_length=32)
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="enrolments")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="enrolments")
     actor = models.CharField(max_length=100)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()

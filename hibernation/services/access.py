@@ -5,8 +5,9 @@ What is another team's does not exist for him: the same sentence, and nothing el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import QuerySet
@@ -24,6 +25,8 @@ from hibernation.models import (
     Snapshot,
     Team,
 )
+
+T = TypeVar("T")
 
 
 class NotAllowed(DumontError):
@@ -112,15 +115,18 @@ def visible_tokens(caller: Caller) -> QuerySet[ApiToken]:
 
 def team_of_instance(caller: Caller, instance_id: str) -> int:
     """Whose it is, or ``NotFound``."""
-    known = "\0" not in instance_id
-    found = visible_instances(caller).filter(pk=instance_id).values_list("team", flat=True) if known else []
-    return _only(list(found), f"There is no instance {instance_id!r}.")
+    return _only(_named(caller, instance_id).values_list("team", flat=True), _no_instance(instance_id))
+
+
+def find_instance(caller: Caller, instance_id: str) -> Instance:
+    """With its last copy; or ``NotFound``."""
+    return _only(_named(caller, instance_id).select_related("snapshot"), _no_instance(instance_id))
 
 
 def team_of_operation(caller: Caller, operation_id: str) -> int:
     """Whose it is, or ``NotFound``."""
     found = visible_operations(caller).filter(pk=int(operation_id)).values_list("instance__team", flat=True)
-    return _only(list(found), f"There is no operation {operation_id}.")
+    return _only(found, f"There is no operation {operation_id}.")
 
 
 def team_of_team(caller: Caller, team_id: str) -> int:
@@ -141,7 +147,20 @@ def team_for_new(caller: Caller, name: str | None) -> Team:
     raise NotAllowed()
 
 
-def _only(found: list[int], sentence: str) -> int:
-    if not found:
-        raise NotFound(sentence)
-    return found[0]
+def _named(caller: Caller, instance_id: str) -> QuerySet[Instance]:
+    """PostgreSQL takes no text with a NUL."""
+    return (
+        visible_instances(caller).filter(pk=instance_id)
+        if "\0" not in instance_id
+        else Instance.objects.none()
+    )
+
+
+def _no_instance(instance_id: str) -> str:
+    return f"There is no instance {instance_id!r}."
+
+
+def _only(rows: Iterable[T], sentence: str) -> T:
+    for row in rows:
+        return row
+    raise NotFound(sentence)

@@ -5,10 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import DateTimeField, Func
-
-DB_NOW = Func(function="clock_timestamp", output_field=DateTimeField())
-"""The same inside a query, for rows that are shown as they are at that moment."""
 
 
 def db_now() -> datetime:

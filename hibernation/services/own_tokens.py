@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q
@@ -34,8 +34,9 @@ def create_own_token(
     alive = Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
     if ApiToken.objects.filter(alive, user=caller.user.pk).count() >= MOST_LIVING:
         raise Conflict(f"You have {MOST_LIVING} tokens: revoke one first.")
+    until = _until(caller, lifetime)
     raw, row = issue_api_token(
-        caller.user, name, _lifetime(caller, lifetime), scope=scope, team=_team(caller, team)
+        caller.user, name, lifetime, scope=scope, team=_team(caller, team), until=until
     )
     emit(EventType.CONFIG_CHANGED, f"the token {name!r} of {caller.user} was made", instance=None,
          now=row.created_at, actor=actor, data={"scope": row.scope, "prefix": row.prefix})  # fmt: skip
@@ -58,12 +59,10 @@ def _team(caller: Caller, name: str | None) -> Team | None:
     return team
 
 
-def _lifetime(caller: Caller, wished: timedelta | None) -> timedelta | None:
-    """Not beyond the end of the token that it is made with; without a wish, until then."""
-    if caller.token is None or caller.token.expires_at is None:
-        return wished
-    left = caller.token.expires_at - db_now()
-    if wished is not None and wished > left:
+def _until(caller: Caller, wished: timedelta | None) -> datetime | None:
+    """The end of the token that it is made with; a wish beyond that is refused."""
+    until = None if caller.token is None else caller.token.expires_at
+    if wished is not None and until is not None and db_now() + wished > until:
         reason = "The token that you make it with expires before that."
         raise InvalidRequest("Some fields are not valid.", {"expires_in_days": reason})
-    return left if wished is None else wished
+    return until

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
@@ -73,11 +73,18 @@ def create_api_token(
 
 
 def issue_api_token(
-    user: AbstractBaseUser, name: str, lifetime: timedelta | None, *, scope: Scope, team: Team | None
+    user: AbstractBaseUser,
+    name: str,
+    lifetime: timedelta | None,
+    *,
+    scope: Scope,
+    team: Team | None,
+    until: datetime | None = None,
 ) -> tuple[str, ApiToken]:
-    """The same, with its row."""
+    """The same, with its row; dead at ``until`` at the latest."""
     raw = PERSON_PREFIX + secrets.token_urlsafe(32)
     now = db_now()
+    ends = [end for end in (now + lifetime if lifetime is not None else None, until) if end is not None]
     row = ApiToken.objects.create(
         user=user,  # type: ignore[misc]
         name=name,
@@ -86,7 +93,7 @@ def issue_api_token(
         scope=scope,
         team=team,
         created_at=now,
-        expires_at=now + lifetime if lifetime else None,
+        expires_at=min(ends, default=None),
     )
     return raw, row
 

@@ -113,6 +113,22 @@ def test_no_list_asks_more_often_for_more_rows(root: Client) -> None:
     assert {model: queries(root, model) for model in MODELS} == few
 
 
+def test_the_apis_list_asks_no_more_often_for_more_rows_either(root: Client) -> None:
+    user = User.objects.get()
+
+    def asked() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            assert root.get("/api/instances?limit=100").status_code == 200
+        return len(seen)
+
+    fill(user, 0)
+    asked()
+    few = asked()
+    for number in range(1, 50):
+        fill(user, number)
+    assert asked() == few
+
+
 def test_a_host_can_be_forgotten_by_who_may(root: Client, guest: Client) -> None:
     row = Host.objects.create(provider="fake", host="h1")
     path = f"{listed('host')}{row.pk}/delete/"

@@ -24,6 +24,7 @@ from tests.hibernation.services.world import World
 
 pytestmark = pytest.mark.django_db
 PAGE = Path(__file__).parents[3] / "docs" / "access.md"
+API = PAGE.parents[1] / "hibernation" / "api"
 CALLS = calls()
 PEOPLES = [call for call in CALLS if call.need not in (Need.AGENT, Need.PUBLIC)]
 OF_ONE_TEAM = [
@@ -195,6 +196,23 @@ def test_no_view_goes_by_other_rules() -> None:
     views = {call.view.cls for call in CALLS if hasattr(call.view, "cls")}
     assert {view for view in views if view.permission_classes != [Access]} == set()
     assert {view for view in views if view.throttle_classes != [PerCaller]} == set()
+
+
+def test_no_view_finds_rows_past_the_one_place() -> None:
+    """Those below are handed what the permission has let through: an id of the address, or rows."""
+    found = {
+        (path.name, model)
+        for path in API.glob("*.py")
+        for model, call in re.findall(r"\b([A-Z]\w+)\.(?:objects|_default_manager)\.(\w+)", path.read_text())
+        if call != "none"
+    }
+    assert found == {
+        ("serializers.py", "Machine"),
+        ("serializers.py", "Operation"),
+        ("waiting.py", "Operation"),
+        ("snapshots.py", "Instance"),
+        ("schedules.py", "Schedule"),
+    }
 
 
 def test_what_changes_something_needs_more_than_to_look() -> None:
