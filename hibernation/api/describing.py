@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiExample
 
 from hibernation.api.examples import ANSWERS, WISHES
 from hibernation.api.serializers import KnownFieldsSerializer
+from hibernation.domain.access import Need
 
 TAGS = {
     "instances": "Instances: what they do, their rules, and what one can ask of them.",
@@ -68,6 +69,7 @@ _ERROR = {
                 "code": {**_TEXT, "description": "for programs; never changes its meaning"},
                 "message": {**_TEXT, "description": "for people"},
                 "fields": {"type": "object", "additionalProperties": _TEXT},
+                "request_id": {**_TEXT, "description": "leads to the trace in the log"},
             },
         }
     },
@@ -80,6 +82,22 @@ class Described(AutoSchema):
     def get_tags(self) -> list[str]:
         parts = [part for part in self.path.split("/") if part in _PARTS]
         return [_PARTS[parts[-1]] if parts else "installation"]
+
+    def get_auth(self) -> list[dict[str, Any]]:
+        """Nobody has to say who he is where nothing is needed."""
+        if self._need() is Need.PUBLIC:
+            return [{}]
+        found: list[dict[str, Any]] = super().get_auth()
+        return found
+
+    def get_description(self) -> str:  # type: ignore[override]
+        need = self._need()
+        text = str(super().get_description() or "")
+        return text if need in (None, Need.PUBLIC) else f"{text}\n\nNeeds: `{need}`."
+
+    def _need(self) -> Need | None:
+        needs: Mapping[str, Need] = getattr(self.view, "needs", {})
+        return needs.get(self.method)
 
     def get_summary(self) -> str | None:
         said = str(self.get_description() or "").partition("\n")[0]

@@ -47,11 +47,12 @@ class OperationViewSet(viewsets.GenericViewSet[Operation]):
 
     @extend_schema(parameters=described(OperationFilters), responses=OperationsSerializer)
     def list(self, request: Request) -> Response:
-        """Newest first; ``next`` leads to older ones."""
+        """Operations, newest first; ``next`` leads to older ones."""
         rows, following = page_of(_chosen(self.get_queryset(), caller_of(request), request), request, self)
         return Response(OperationsSerializer({"operations": rows, "next": following}).data)
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """One, with its steps, its progress and what it came to."""
         return Response(OperationSerializer(self._find(pk)).data)
 
     @extend_schema(

@@ -86,7 +86,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
 
     @extend_schema(parameters=described(InstanceFilters), responses=InstancesSerializer)
     def list(self, request: Request) -> Response:
-        """By id; ``next`` leads on."""
+        """Instances by id; ``next`` leads on."""
         found = chosen(InstanceFilters, self.get_queryset(), request)
         rows, following = page_of(found, request, self, ByName())
         return Response(InstancesSerializer({"instances": rows, "next": following}).data)
@@ -110,6 +110,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         return operation_reply(order(**asked, actor=actor, idempotency_key=key), seconds)
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """The same as its status."""
         return Response(StatusSerializer(self.get_object()).data)
 
     @extend_schema(request=ChangeSerializer, responses=StatusSerializer)
@@ -130,6 +131,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
 
     @action(detail=True, methods=["get"])
     def status(self, request: Request, pk: str) -> Response:
+        """What it does, on which machine, and why it is (not) about to sleep."""
         return Response(StatusSerializer(self.get_object()).data)
 
     @extend_schema(request=ConfigSerializer, responses=ConfigSerializer)
@@ -141,6 +143,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         wishes={"PUT": ConfigSerializer},
     )
     def config(self, request: Request, pk: str) -> Response:
+        """Its rules. PUT changes those that are sent."""
         instance = self.get_object()
         if request.method == "PUT":
             wish = ConfigSerializer(data=request.data)
@@ -190,7 +193,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     @extend_schema(parameters=described(EventFilters), responses=EventsSerializer)
     @action(detail=True, methods=["get"], serializer_class=EventSerializer)
     def events(self, request: Request, pk: str) -> Response:
-        """Newest first; ``next`` leads to older ones. Whoever asks again with the ``ETag`` gets 304 for no news."""
+        """What happened, newest first; ``next`` leads to older ones. Asked again with the ``ETag``: 304 for no news."""
         instance = self.get_object()
         rows, following = page_of(chosen(EventFilters, instance.events.all(), request), request, self)
         # Events never change: the first, the last and whether there are more tell the whole page.
