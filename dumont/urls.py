@@ -2,6 +2,8 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import RedirectView
 
 from hibernation.api import health, root
 
@@ -13,7 +15,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("admin/", admin.site.urls),
     path("api", root.RootView.as_view(), name="api-root"),
-    path("api/", root.RootView.as_view(schema=None)),
+    path("api/", csrf_exempt(RedirectView.as_view(pattern_name="api-root"))),
     path("api/", include("hibernation.api.urls")),
     path("", include("hibernation.web.urls")),
 ]

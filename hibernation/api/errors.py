@@ -96,7 +96,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _is_of_the_api(request: HttpRequest) -> bool:
-    return request.path_info.startswith("/api/")
+    return f"{request.path_info}/".startswith("/api/")
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

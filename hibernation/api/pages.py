@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.template import loader
 from django.urls import reverse
+from django.utils.safestring import mark_safe
 from rest_framework.renderers import BrowsableAPIRenderer
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class PageRenderer(BrowsableAPIRenderer):
         form.fields["_content"].initial = json.dumps(content, indent=4, default=str)
         form.fields["_content"].help_text = f"Known here: {', '.join(known)}." if known else ""
         return form
+
+    def get_description(self, view: APIView, status_code: int) -> str:
+        """Without the marks that the descriptions in the code have around names."""
+        return mark_safe(str(super().get_description(view, status_code)).replace("``", ""))  # noqa: S308 - DRF's own
 
     def get_extra_actions(self, view: APIView, status_code: int) -> dict[str, str] | None:
         """With what else there is of an instance."""
