@@ -130,7 +130,9 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django_celery_beat",
     "rest_framework",
+    "django_filters",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "hibernation",
 ]
 MIDDLEWARE = [
@@ -140,6 +142,8 @@ MIDDLEWARE = [
     "hibernation.api.bodies.BodyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    # Whoever looks again and again is sent only what is new.
+    "django.middleware.http.ConditionalGetMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -208,21 +212,38 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_THROTTLE_CLASSES": ["hibernation.api.throttles.PerCaller"],
     "NUM_PROXIES": DUMONT_PROXIES,
     "EXCEPTION_HANDLER": "hibernation.api.errors.exception_handler",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "hibernation.api.describing.Described",
+    # The first is for whoever does not say: programs get JSON, and browsers ask for pages.
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "hibernation.api.pages.PageRenderer",
+    ],
     "DEFAULT_PARSER_CLASSES": ["hibernation.api.parsers.StrictJSONParser"],
     "UNAUTHENTICATED_USER": None,
 }
-SPECTACULAR_SETTINGS = {
+SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Dumont",
     "DESCRIPTION": "Hibernates idle rented GPU machines and wakes their workspaces elsewhere, byte for byte.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api",
+    # What is sent and what is told differ: some is never shown, and some cannot be set.
+    "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_NAME_OVERRIDES": {
         "SnapshotStateEnum": "hibernation.models.snapshot.STATES",
         "ScopeEnum": "hibernation.domain.access.SCOPES",
         "RoleEnum": "hibernation.domain.access.ROLES",
     },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "hibernation.api.describing.add_refusals",
+        "hibernation.api.agent_routes.add_agent_routes",
+    ],
+    # From our own static files; nothing is asked of anybody else.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 
 # What these tell at their lower levels is keys, signatures and every byte of a conversation.

@@ -8,7 +8,6 @@ import msgspec
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
 from drf_spectacular.utils import extend_schema
 from msgspec import Meta, Struct
 from rest_framework import serializers
@@ -18,7 +17,7 @@ from rest_framework.views import APIView
 
 from hibernation.api.authentication import bearer
 from hibernation.api.callers import caller_of
-from hibernation.api.errors import error_response, plain_error
+from hibernation.api.errors import error_response, only, plain_error
 from hibernation.api.permissions import needs
 from hibernation.api.registering import ConsentField, TeamField, first_provider
 from hibernation.api.replies import actor_of
@@ -50,6 +49,7 @@ class EnrolmentSerializer(serializers.Serializer[Any]):
 
 class EnrolmentsView(APIView):
     needs = {"POST": Need.ADMIN}
+    wishes = {"POST": EnrolmentWishSerializer}
 
     @extend_schema(request=EnrolmentWishSerializer, responses={201: EnrolmentSerializer})
     def post(self, request: Request) -> Response:
@@ -69,7 +69,7 @@ class Claim(Struct, frozen=True):
 
 @needs(POST=Need.PUBLIC)
 @csrf_exempt
-@require_POST
+@only("POST")
 def claim(request: HttpRequest) -> JsonResponse:
     """A machine shows its token and says which rental it is."""
     token = bearer(request)
@@ -85,7 +85,8 @@ def claim(request: HttpRequest) -> JsonResponse:
 
 
 @needs(GET=Need.PUBLIC)
-@require_GET
+@csrf_exempt
+@only("GET", "HEAD")
 def script(request: HttpRequest) -> HttpResponse:
     """The same for everybody, and without a secret: the token is its argument."""
     text = enrol_script(settings.DUMONT_BASE_URL, our_public_key())

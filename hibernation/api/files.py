@@ -92,6 +92,7 @@ class _AnyType(BaseContentNegotiation):
 
 class FilesView(APIView):
     needs = {"GET": Need.READ}
+    refusals = (409, 410, 502)
 
     @extend_schema(
         parameters=[
@@ -119,6 +120,7 @@ class FilesView(APIView):
 
 class ContentView(APIView):
     needs = {"GET": Need.READ}
+    refusals = (409, 410, 416, 502)
     content_negotiation_class = _AnyType
 
     @extend_schema(

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hibernation.api.callers import caller_of
+from hibernation.api.fields import PriceField
 from hibernation.api.serializers import KnownFieldsSerializer, PlaceField
 from hibernation.domain import access
 from hibernation.domain.offers import (
@@ -48,9 +49,7 @@ class QuestionSerializer(KnownFieldsSerializer):
     provider = serializers.CharField(required=False, max_length=32, help_text="not with an instance")
     gpu_type = serializers.CharField(required=False, max_length=64)
     region = PlaceField(required=False, max_length=32, help_text="regions or countries: EU, SE or EU,US")
-    max_price = serializers.DecimalField(
-        required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
-    )
+    max_price = PriceField(required=False)
     disk_gb = serializers.IntegerField(required=False, min_value=1, max_value=1_000_000)
     limit = serializers.IntegerField(
         required=False, default=20, min_value=1, max_value=200, help_text="of each list"

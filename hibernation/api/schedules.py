@@ -9,7 +9,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -20,6 +20,7 @@ from hibernation.api.callers import caller_of
 from hibernation.api.fields import MinutesField, StrictBooleanField
 from hibernation.api.replies import actor_of
 from hibernation.api.serializers import KnownFieldsSerializer
+from hibernation.api.shapes import NoScheduleSerializer, PreviewSerializer
 from hibernation.domain.access import Need
 from hibernation.domain.timetable import Forecast, Terms, Weekday, WhenBusy
 from hibernation.models import Schedule
@@ -34,9 +35,11 @@ _DEFAULT = Terms()
 _MOST_OFF = 1000
 _LONGEST_PREVIEW = 366
 _MOST_IN_CALENDAR = 200
+DAYS_AHEAD = {"type": "integer", "minimum": 1, "maximum": _LONGEST_PREVIEW}
 _CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 
+@extend_schema_field({"type": "string", "pattern": f"^{_CLOCK.pattern}$"})
 class LocalTimeField(serializers.TimeField):
     """``HH:MM``, and nothing else that could be taken for one."""
 
@@ -101,6 +104,7 @@ class ScheduleView(APIView):
     """One instance's schedule. Without one: ``{"enabled": false}``."""
 
     needs = {"GET": Need.READ, "PUT": Need.OPERATE, "DELETE": Need.OPERATE}
+    wishes = {"PUT": ScheduleSerializer}
 
     @extend_schema(responses=ScheduleSerializer)
     def get(self, request: Request, instance_id: str) -> Response:
@@ -116,7 +120,7 @@ class ScheduleView(APIView):
             _shown(put_schedule(instance_id, _wish(wish.validated_data), actor=actor_of(request)))
         )
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses={200: NoScheduleSerializer})
     def delete(self, request: Request, instance_id: str) -> Response:
         """Take it away. Repeatable."""
         delete_schedule(instance_id, actor=actor_of(request))
@@ -129,8 +133,8 @@ class PreviewView(APIView):
     needs = {"GET": Need.READ}
 
     @extend_schema(
-        parameters=[OpenApiParameter("days", int, description="1 to 366; 14 if not said.")],
-        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("days", DAYS_AHEAD, description="14 if not said.")],
+        responses=PreviewSerializer,
     )
     def get(self, request: Request, instance_id: str) -> Response:
         days, row = _days(request), _schedule(instance_id)

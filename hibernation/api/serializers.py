@@ -7,16 +7,19 @@ from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from hibernation.api.fields import (
     LinesField,
     MinutesField,
+    PriceField,
     StrictBooleanField,
     StrictFloatField,
     WholeNumberField,
     minutes,
 )
+from hibernation.api.shapes import AutoHibernationSerializer, ScheduleInShortSerializer, VastInfoSerializer
 from hibernation.domain import idle
 from hibernation.domain.errors import InvalidRequest
 from hibernation.domain.ignore import check_rules
@@ -146,9 +149,7 @@ class WakeSerializer(KnownFieldsSerializer):
 
     gpu_type = serializers.CharField(required=False, max_length=64)
     region = PlaceField(required=False, max_length=32)
-    max_price = serializers.DecimalField(
-        required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
-    )
+    max_price = PriceField(required=False)
 
 
 class MachineSerializer(serializers.ModelSerializer[Machine]):
@@ -223,6 +224,7 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
             "steps",
         )
 
+    @extend_schema_field(StepSerializer(many=True))
     def get_steps(self, operation: Operation) -> list[dict[str, Any]]:
         steps = sorted(operation.steps.all(), key=lambda step: step.pk)
         return list(StepSerializer(steps, many=True).data)
@@ -249,6 +251,14 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         )
 
 
+@extend_schema_serializer(many=False)
+class EventsSerializer(serializers.Serializer[Any]):
+    """A page of events, newest first, and the address of the next."""
+
+    events = EventSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
 class StorageSerializer(serializers.Serializer[Storage]):
     """What is in the store: ``bytes`` in ``objects``, for ``snapshots`` that can be restored."""
 
@@ -273,11 +283,12 @@ class StatusSerializer(serializers.Serializer[Instance]):
     freshness = serializers.SerializerMethodField()
     operation = serializers.SerializerMethodField()
     machine = serializers.SerializerMethodField()
-    snapshot_id = serializers.CharField(source="snapshot.name", default=None)
+    snapshot_id = serializers.CharField(source="snapshot.name", default=None, allow_null=True)
     storage = serializers.SerializerMethodField()
     schedule = serializers.SerializerMethodField()
     explanation = serializers.SerializerMethodField()
 
+    @extend_schema_field(AutoHibernationSerializer)
     def get_auto_hibernation(self, instance: Instance) -> dict[str, Any]:
         return {
             "enabled": instance.auto_hibernation_enabled,
@@ -286,6 +297,7 @@ class StatusSerializer(serializers.Serializer[Instance]):
             "gpu_usage_threshold": instance.gpu_usage_threshold,
         }
 
+    @extend_schema_field(VastInfoSerializer)
     def get_vast_info(self, instance: Instance) -> dict[str, Any]:
         machine = current_machine(instance)
         return {
@@ -294,20 +306,25 @@ class StatusSerializer(serializers.Serializer[Instance]):
             "region": machine.region if machine else instance.region,
         }
 
+    @extend_schema_field(serializers.ChoiceField(["fresh", "stale", "lost"]))
     def get_freshness(self, instance: Instance) -> str:
         return freshness(instance)
 
+    @extend_schema_field(OperationSerializer(allow_null=True))
     def get_operation(self, instance: Instance) -> dict[str, Any] | None:
         operation = running_of(instance)
         return dict(OperationSerializer(operation).data) if operation else None
 
+    @extend_schema_field(MachineSerializer(allow_null=True))
     def get_machine(self, instance: Instance) -> dict[str, Any] | None:
         machine = current_machine(instance)
         return dict(MachineSerializer(machine).data) if machine else None
 
+    @extend_schema_field(StorageSerializer)
     def get_storage(self, instance: Instance) -> dict[str, int]:
         return dict(StorageSerializer(storage_of(instance)).data)
 
+    @extend_schema_field(ScheduleInShortSerializer(allow_null=True))
     def get_schedule(self, instance: Instance) -> dict[str, Any] | None:
         row = schedule_of(instance)
         return None if row is None else {"enabled": row.enabled, "next": shown_next(row)}

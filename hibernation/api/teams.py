@@ -37,6 +37,7 @@ class RoleSerializer(KnownFieldsSerializer):
 
 class MembersView(APIView):
     needs = {"GET": Need.READ, "POST": Need.ADMIN}
+    wishes = {"POST": NewMemberSerializer}
 
     @extend_schema(operation_id="teams_members_list", responses=MembersSerializer)
     def get(self, request: Request, team_id: str) -> Response:
@@ -55,6 +56,7 @@ class MembersView(APIView):
 
 class MemberView(APIView):
     needs = {"PATCH": Need.ADMIN, "DELETE": Need.ADMIN}
+    wishes = {"PATCH": RoleSerializer}
 
     @extend_schema(request=RoleSerializer, responses=MemberSerializer)
     def patch(self, request: Request, team_id: str, username: str) -> Response:
@@ -66,7 +68,7 @@ class MemberView(APIView):
             MemberSerializer(change_role(int(team_id), username, role, actor=actor_of(request))).data
         )
 
-    @extend_schema(request=None, responses=MembersSerializer)
+    @extend_schema(request=None, responses={200: MembersSerializer})
     def delete(self, request: Request, team_id: str, username: str) -> Response:
         """Let him go; his tokens see nothing of it from now on. 409 for the last owner. Answers who is left."""
         remove_member(int(team_id), username, actor=actor_of(request))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,6 +13,7 @@ from rest_framework.views import APIView
 
 from hibernation.api.callers import caller_of
 from hibernation.api.fields import WholeNumberField
+from hibernation.api.filters import PAGING
 from hibernation.api.paging import page_of
 from hibernation.api.replies import actor_of
 from hibernation.api.serializers import KnownFieldsSerializer
@@ -75,13 +75,11 @@ class TokensPageSerializer(serializers.Serializer[Any]):
 
 class TokensView(APIView):
     needs = {"GET": Need.READ, "POST": Need.OWN}
+    wishes = {"POST": TokenWishSerializer}
 
     @extend_schema(
         operation_id="tokens_list",
-        parameters=[
-            OpenApiParameter("limit", OpenApiTypes.INT),
-            OpenApiParameter("cursor", OpenApiTypes.STR),
-        ],
+        parameters=PAGING,
         responses=TokensPageSerializer,
     )
     def get(self, request: Request) -> Response:
@@ -111,7 +109,7 @@ class TokensView(APIView):
 class TokenView(APIView):
     needs = {"DELETE": Need.OWN}
 
-    @extend_schema(request=None, responses=TokenSerializer)
+    @extend_schema(request=None, responses={200: TokenSerializer})
     def delete(self, request: Request, token_id: str) -> Response:
         """Revoke one of yours, from now on and for ever. Repeatable."""
         row = revoke_own_token(caller_of(request), int(token_id), actor=actor_of(request))

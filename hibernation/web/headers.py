@@ -39,4 +39,4 @@ class HeadersMiddleware:
 def _policy(request: HttpRequest, response: HttpResponseBase) -> str:
     if not response.headers.get("Content-Type", "").startswith("text/html"):
         return DATA
-    return API_PAGES if request.path_info.startswith("/api/") else PAGES
+    return API_PAGES if f"{request.path_info}/".startswith("/api/") else PAGES

@@ -163,6 +163,34 @@ def test_the_browsable_api_works_under_its_policy(fleet: None, live_server: Any,
     page.locator(".response-info", has_text='"keep_last": 5').wait_for()
 
 
+def test_the_docs_of_the_api_are_drawn_under_its_policy(live_server: Any, page: Any, shot: SHOT) -> None:
+    page.goto(f"{live_server.url}/api/docs")
+    page.locator(".opblock-summary-path", has_text="/api/agent/status").wait_for()
+    page.locator("#operations-instances-instances_wake_create .opblock-summary-control").click()
+    page.locator(".opblock-body", has_text="max_price").wait_for()
+    shot(page, "api-docs")
+
+
+def test_a_person_orders_from_the_pages_of_the_api(
+    fleet: None, live_server: Any, page: Any, shot: SHOT
+) -> None:
+    page.goto(f"{live_server.url}/api")
+    page.click("text=Log in")
+    page.fill("#id_username", "ana")
+    page.fill("#id_password", PASSWORD)
+    page.click("input[type=submit]")
+    page.click(f"text={live_server.url}/api/instances")
+    shot(page, "api-instances")
+    page.goto(f"{live_server.url}/api/instances/vast_20077/wake")
+    page.click("button:has-text('POST')")
+    page.locator(".response-info", has_text='"kind": "wake"').wait_for()
+    page.goto(f"{live_server.url}/api/instances/vast_31337/schedule")
+    shot(page, "api-schedule")
+    page.click("button:has-text('PUT')")
+    page.locator(".request-info", has_text="PUT ").wait_for()
+    assert "HTTP 200 OK" in page.inner_text(".response-info")
+
+
 def test_a_page_that_runs_a_script_of_its_own_is_stopped(fleet: None, live_server: Any, browser: Any) -> None:
     """What the policy is for: a script that somebody got into a page does not run."""
     context = browser.new_context()
