@@ -12,6 +12,8 @@ class HibernationConfig(AppConfig):
         """Django runs only the checks that somebody imported. Providers know no database: they are handed the keys."""
         from hibernation import checks  # noqa: F401
         from hibernation.providers.accounts import look_up_keys_with
+        from hibernation.said import speak_of
         from hibernation.services.credentials import stored_key
 
         look_up_keys_with(stored_key)
+        speak_of(self.get_models())

@@ -17,6 +17,7 @@ from dumont.client.errors import BadAddress
 from dumont.client.http import Client
 
 from .exits import Code, Failure
+from .language import current
 from .kept import Kept, config_path, read_kept
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
@@ -80,7 +81,7 @@ class Session:
 
 def connect(url: str, token: str | None, timeout: float) -> Client:
     """Every client is made here."""
-    return Client(url, token, timeout=timeout)
+    return Client(url, token, timeout=timeout, language=current())
 
 
 def session_of(ctx: typer.Context) -> Session:

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, SnapshotUnproven
+from hibernation.said import in_language
 from hibernation.services.browse import SnapshotGone
 from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
 
@@ -33,9 +34,9 @@ def status_of(error: DumontError) -> int:
 
 
 def body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
-    error: dict[str, Any] = {"code": code, "message": message}
+    error: dict[str, Any] = {"code": code, "message": in_language(message)}
     if fields:
-        error["fields"] = fields
+        error["fields"] = {name: in_language(str(told)) for name, told in fields.items()}
     return {"error": error}
 
 

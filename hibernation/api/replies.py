@@ -14,6 +14,7 @@ from hibernation.api.serializers import OperationSerializer, contract_number
 from hibernation.api.waiting import wait_for
 from hibernation.domain.states import OperationState
 from hibernation.models import Operation
+from hibernation.said import in_language
 
 WAIT = OpenApiParameter("wait", OpenApiTypes.FLOAT, description="Seconds to wait for the end, at most 300.")
 LOOK_EVERY_SECONDS = 2
@@ -46,7 +47,7 @@ def operation_reply(operation: Operation, seconds: float) -> Response:
     if operation.state == OperationState.SUCCEEDED:
         return Response(_guide_reply(operation))
     if operation.state in (OperationState.FAILED, OperationState.CANCELLED):
-        error = {"code": operation.error_code, "message": operation.error}
+        error = {"code": operation.error_code, "message": in_language(operation.error)}
         return Response({"success": False, "error": error, "operation": operation.pk}, status=409)
     return accepted(operation)
 

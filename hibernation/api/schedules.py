@@ -22,6 +22,7 @@ from hibernation.api.serializers import KnownFieldsSerializer
 from hibernation.domain.errors import NotFound
 from hibernation.domain.timetable import Forecast, Terms, Weekday, WhenBusy
 from hibernation.models import Instance, Schedule
+from hibernation.said import in_language
 from hibernation.services.schedules import delete_schedule, put_schedule
 from hibernation.services.schedules.changing import ScheduleWish
 from hibernation.services.schedules.plans import calendar_of, preview_of, shown_next
@@ -143,8 +144,8 @@ class PreviewView(APIView):
                         "local": one.local_at.isoformat(),
                         "utc": one.due_at,
                         "starts_at": one.starts_at,
-                        "note": one.note,
-                        "exception": one.exception,
+                        "note": in_language(one.note),
+                        "exception": in_language(one.exception),
                     }
                     for one in found.rows
                 ],

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.db.models import Count
+from django.utils.translation import get_language
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework import viewsets
@@ -155,8 +156,8 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         """Newest first; ``next`` leads to older ones. Whoever asks again with the ``ETag`` gets 304 for no news."""
         instance = self.get_object()
         rows, following = page_of(instance.events.all(), request, self)
-        # Events never change: the first, the last and whether there are more tell the whole page.
-        tag = f'"{rows[0].pk}-{rows[-1].pk}-{bool(following):d}"' if rows else '"none"'
+        # Events never change: the first, the last and whether there are more tell the whole page of a language.
+        tag = f'"{rows[0].pk}-{rows[-1].pk}-{bool(following):d}-{get_language()}"' if rows else '"none"'
         if request.headers.get("If-None-Match") == tag:
             return Response(status=304, headers={"ETag": tag})
         shown = {"events": EventSerializer(rows, many=True).data, "next": following}
