@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from dumont.client import VERSION
 from dumont.client.errors import ClientError
 

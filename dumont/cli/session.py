@@ -17,8 +17,8 @@ from dumont.client.errors import BadAddress
 from dumont.client.http import Client
 
 from .exits import Code, Failure
-from .language import current
 from .kept import Kept, config_path, read_kept
+from .language import current
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
 

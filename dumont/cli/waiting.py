@@ -56,8 +56,8 @@ def check(operation: Operation) -> None:
     if operation["state"] not in ENDED:
         raise Failure(Code.TIMED_OUT, f"At {standing(operation)}\n{_goes_on(operation)}")
     if operation["state"] != "succeeded":
-        verb = "was cancelled" if operation["state"] == "cancelled" else "failed"
-        raise Failure(Code.FAILED, f"{_name(operation)} {verb}: {why_ended(operation)}")
+        name, why, cancelled = _name(operation), why_ended(operation), operation["state"] == "cancelled"
+        raise Failure(Code.FAILED, f"{name} {'was cancelled' if cancelled else 'failed'}: {why}")
 
 
 def _name(operation: Operation) -> str:
@@ -152,7 +152,9 @@ class Live:
         for step in self._steps.ended(operation):
             self._progress.console.print(Text(plain(step_line(step))))
         done, total = _share(operation)
-        self._progress.update(self._task, description=plain(in_language(standing(operation))), completed=done, total=total)
+        self._progress.update(
+            self._task, description=plain(in_language(standing(operation))), completed=done, total=total
+        )
 
 
 def step_line(step: Operation) -> str:

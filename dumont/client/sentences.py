@@ -17,7 +17,7 @@ from io import BytesIO
 _LONGEST = 4000
 _PLACE = re.compile(r"\{([0-9])\}")
 _NUMBER = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?")
-_WORD = re.compile(r"(?<![\w./=-])[A-Za-z]?[a-z]+(?![\w/=-]|\.\w)")
+_WORD = re.compile(r"(?<![\w./=-])[a-z]{2,}(?![\w/=-]|\.\w)")
 """What is not one is a name, a number or a unit, and stays as it is in every language."""
 _TAIL = (" ", ",", ";", ":", ".")
 _HEAD = " "
@@ -30,7 +30,8 @@ class Template:
     """One English form of a catalogue's entry. ``entry``: its singular, and its plural where it has one.
 
     One that begins with a space or a mark is a tail, one that ends with a space a head: what stands before or after
-    it is read on its own. ``strength``: of how many letters it is.
+    it is read on its own. ``strength``: of how many letters it is. ``is_weak``: of so few, without a mark, that it may
+    stand in a sentence of somebody else.
     """
 
     entry: tuple[str, ...]
@@ -38,12 +39,15 @@ class Template:
     is_tail: bool
     is_head: bool
     strength: int
+    is_weak: bool
 
     @classmethod
     def of(cls, entry: tuple[str, ...], form: str) -> Template:
         is_tail, is_head = form.startswith(_TAIL), form.endswith(_HEAD)
         literals = [*[""] * is_tail, *_PLACE.split(form)[::2], *[""] * is_head]
-        return cls(entry, tuple(literals), is_tail, is_head, sum(map(str.isalpha, "".join(literals))))
+        strength = sum(map(str.isalpha, "".join(literals)))
+        is_weak = 0 < strength < _WEAK and not re.search("[;:]", form)
+        return cls(entry, tuple(literals), is_tail, is_head, strength, is_weak)
 
     def readings(self, text: str) -> Iterator[list[str]]:
         """What stands in the places, if the text is of this template: one way, and every way to part it in two."""
@@ -87,9 +91,9 @@ class Sentences:
 
     def _add(self, entry: tuple[str, ...], form: str) -> None:
         template = Template.of(entry, form)
-        if len(template.literals) == 1:
+        if not _PLACE.search(form):
             self._whole.add(form)
-        else:
+        if len(template.literals) > 1:
             self._templates.add(template)
 
     def _find_best(self, text: str) -> tuple[int, str]:
@@ -116,7 +120,7 @@ class Sentences:
 
     def _filled(self, template: Template, values: list[str]) -> tuple[int, str] | None:
         read = [self._best(value) for value in values]
-        if 0 < template.strength < _WEAK and not _is_ours(values, read):
+        if template.is_weak and not _is_ours(values, read):
             return None
         words = [text for _, text in read]
         before = words.pop(0) if template.is_tail else ""

@@ -79,5 +79,6 @@ COMMAND_LINE = Catalogue(
     "dumont",
     ("dumont/cli/*.py", "dumont/client/*.py"),
     words_of_the_command_line,
+    unsaid=frozenset({"ok   {0} {1}", "url = {0}", "token = {0}", "plain_http = true", "dumont {0}"}),
 )
 CATALOGUES = (SERVER, COMMAND_LINE)

@@ -17,7 +17,18 @@ _OTHERS = (
         for month in ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
     ),
     # Single words that stand in sentences, or alone in a cell.
-    *("busy", "damaged", "deleted", "expired", "failed", "folder", "directory", "file", "symlink", "hardlink"),
+    *(
+        "busy",
+        "damaged",
+        "deleted",
+        "expired",
+        "failed",
+        "folder",
+        "directory",
+        "file",
+        "symlink",
+        "hardlink",
+    ),
     *("forgotten", "kept", "listed", "machine", "none", "nothing", "now", "pack", "manifest", "revoked"),
     *("sleeps", "unknown", "wakes", "yes", "never heard", "heard {0} ago", "agreed {0}", "{0} new"),
     *("orphan machine", "as it is", "it {0}", "Hibernate", "Wake", "Delete", "Forget", "Revoke", "More"),

@@ -21,8 +21,22 @@ _NOT_PROSE = re.compile(
     re.VERBOSE,
 )
 _UNSEEN_CALLS = frozenset(
-    "AssertionError TypeError KeyError NotImplementedError RuntimeError compile strftime "
-    "debug info warning error exception critical execute".split()
+    [
+        "AssertionError",
+        "TypeError",
+        "KeyError",
+        "NotImplementedError",
+        "RuntimeError",
+        "compile",
+        "strftime",
+        "debug",
+        "info",
+        "warning",
+        "error",
+        "exception",
+        "critical",
+        "execute",
+    ]
 )
 PLACE = "\0"
 

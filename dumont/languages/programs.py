@@ -12,8 +12,22 @@ _OF_THE_LIBRARY = (
 _OTHERS = (
     *("{0}; {1}", "{0}: {1}", "{0}, {1}", "{0}. {1}"),
     # Headings of tables and of facts.
-    *("INSTANCE", "STATUS", "AGENT", "USE", "SLEEPS IN", "GOES ON", "NAME", "WHY", "WHY NOT", "WHERE", "WORK COSTS"),
+    *(
+        "INSTANCE",
+        "STATUS",
+        "AGENT",
+        "USE",
+        "SLEEPS IN",
+        "GOES ON",
+        "NAME",
+        "WHY",
+        "WHY NOT",
+        "WHERE",
+        "WORK COSTS",
+    ),
     *("USABLE IN", "MODE", "SIZE", "CHANGED", "HOW IT STANDS", "WHY IT IS KEPT"),
+    # What a message of several lines begins with, and single words in others.
+    *("At {0}", "behind", "done"),
     *("status", "why", "agent", "hibernates", "machine", "region", "off"),
 )
 
@@ -37,5 +51,3 @@ def _help_of(command: Any) -> Iterator[str]:
         yield from paragraphs(text or "")
     for one in getattr(command, "commands", {}).values():
         yield from _help_of(one)
-
-

@@ -75,7 +75,9 @@ class WakeForm(forms.Form):
         if wish.is_valid():
             return {name: str(value) for name, value in wish.validated_data.items()}
         for name, errors in wish.errors.items():
-            self.add_error(name if name in self.fields else None, [in_language(str(error)) for error in errors])
+            self.add_error(
+                name if name in self.fields else None, [in_language(str(error)) for error in errors]
+            )
         return {}
 
 

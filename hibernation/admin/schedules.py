@@ -28,7 +28,11 @@ def lines_of(row: Schedule, days: int) -> list[str]:
     """Each occurrence of the next days, then what they cost."""
     found = preview_of(row, days)
     lines = [
-        in_language(", ".join(filter(None, (f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception))))
+        in_language(
+            ", ".join(
+                filter(None, (f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception))
+            )
+        )
         for one in found.rows
     ]
     if found.forecast is not None and found.forecast.cost is not None:

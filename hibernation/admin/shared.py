@@ -35,7 +35,8 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return [
-            (title and in_language(str(title)), options) for title, options in super().get_fieldsets(request, obj)
+            (title and in_language(str(title)), options)
+            for title, options in super().get_fieldsets(request, obj)
         ]
 
     def message_user(self, request: HttpRequest, message: Any, *args: Any, **kwargs: Any) -> None:
