@@ -141,6 +141,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "hibernation.api.bodies.BodyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     # Whoever looks again and again is sent only what is new.
     "django.middleware.http.ConditionalGetMiddleware",
@@ -168,7 +169,9 @@ TEMPLATES: list[dict[str, Any]] = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = env.text("DUMONT_TIME_ZONE", "UTC")
-LANGUAGE_CODE = "en-us"
+# Of whoever asks for none; the record and the log are English in any case.
+LANGUAGE_CODE = env.choice("DUMONT_LANGUAGE", "en", ("en", "pt-br"))
+LANGUAGES = [("en", "English"), ("pt-br", "Português (Brasil)")]
 STATIC_URL = "/static/"
 STATIC_ROOT = DUMONT_STATE / "static"
 CACHES = {

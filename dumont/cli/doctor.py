@@ -20,6 +20,7 @@ from dumont.client.http import Client
 from .arguments import AsJson
 from .exits import Code, Failure, failure_of
 from .kept import config_path
+from .language import in_language
 from .output import print_json, say
 from .session import Session, connect, session_of
 
@@ -54,7 +55,7 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
         print_json({"version": VERSION, "checks": [_plain(one) for one in found]})
     else:
         for one in found:
-            say(f"{'ok ' if one.code is Code.DONE else 'BAD'}  {one.name:<8} {one.said}")
+            say(f"{'ok ' if one.code is Code.DONE else 'BAD'}  {one.name:<8} {in_language(one.said)}")
     worst = next((one.code for one in found if one.code is not Code.DONE), Code.DONE)
     if worst is not Code.DONE:
         raise typer.Exit(int(worst))

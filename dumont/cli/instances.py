@@ -13,6 +13,7 @@ from dumont.client.operations import standing
 
 from . import waiting
 from .arguments import AsJson, Instance, Limit
+from .language import in_language
 from .output import cell, draw, facts, moment, print_json, print_json_line, say, seconds_until, table
 from .session import instance_path, session_of, status_of
 
@@ -48,7 +49,7 @@ def _line(row: Row) -> tuple[Any, ...]:
         _use(row),
         _price(machine),
         _countdown(row),
-        f"{operation['kind']}: {standing(operation)}" if operation else "",
+        in_language(f"{operation['kind']}: {standing(operation)}") if operation else "",
         row["name"],
     )
 

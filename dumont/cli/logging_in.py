@@ -14,6 +14,7 @@ from dumont.client.addresses import checked
 from .arguments import AsJson
 from .exits import Code, Failure
 from .kept import Kept, config_path, write_kept
+from .language import in_language
 from .output import print_json, say
 from .session import check_token, connect, read_token, session_of
 
@@ -42,7 +43,7 @@ def _ask(token_stdin: bool) -> str:
         return sys.stdin.readline()
     if not _is_terminal():
         raise Failure(Code.USAGE, "There is nobody to ask for the token: use --token-stdin or --token-file.")
-    return getpass.getpass("Token (dmt_…, not shown): ")
+    return getpass.getpass(in_language("Token (dmt_…, not shown): "))
 
 
 def _is_terminal() -> bool:

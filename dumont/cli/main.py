@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from dumont.client import VERSION
 from dumont.client.errors import ClientError
 
 from . import doctor, instances, logging_in, market, orders, remote, rules, runs, saved
 from .exits import MEANING, Code, Failure, failure_of
+from .language import LOCALES, in_language, known
 from .output import complain, speak_plainly
 from .session import Options, Session
+from .spoken import SpokenCommand, SpokenGroup
 
-_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANING.items())
 
-
-class Commands(TyperGroup):
+class Commands(SpokenGroup):
     """Errors become one sentence on stderr and the code that scripts look at."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section(in_language("Exit codes")):
+            formatter.write_dl([(str(int(code)), in_language(meaning)) for code, meaning in MEANING.items()])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -44,8 +47,13 @@ app = typer.Typer(
     # A trace may hold a token among its values.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_EPILOG,
 )
+
+
+def _language(name: str | None) -> str | None:
+    if name is not None and known(name) is None:
+        raise typer.BadParameter(f"{name} is not among: {', '.join(LOCALES)}")
+    return name
 
 
 def _version(wanted: bool) -> None:
@@ -65,6 +73,10 @@ def dumont(
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for one answer.")] = 30.0,
     insecure: Annotated[bool, typer.Option("--insecure", help="Plain http also to another machine.")] = False,
+    lang: Annotated[
+        str | None,
+        typer.Option("--lang", callback=_language, help="en or pt-BR; else DUMONT_LANG, else the system's."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -94,4 +106,4 @@ for command in (
     runs.operations,
     doctor.doctor,
 ):
-    app.command()(command)
+    app.command(cls=SpokenCommand)(command)

@@ -15,6 +15,8 @@ from rich.text import Text
 
 from dumont.client.units import plain
 
+from .language import in_language
+
 # On a pipe nothing is cut to a width.
 _WIDE = 4096
 _COLOURS = {
@@ -61,13 +63,13 @@ def print_json_line(data: Any) -> None:
 
 def say(text: str) -> None:
     """One line of ours, or with text of others in it."""
-    console().print(Text(plain(text)), soft_wrap=True)
+    console().print(Text(plain(in_language(text))), soft_wrap=True)
 
 
 def complain(message: str) -> None:
     """To stderr, line by line as given."""
     for line in message.split("\n"):
-        print(plain(line), file=sys.stderr)
+        print(plain(in_language(line)), file=sys.stderr)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
@@ -78,7 +80,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) ->
         return
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        drawn.add_column(Text(heading), overflow="fold")
+        drawn.add_column(Text(in_language(heading)), overflow="fold")
     for row in shown:
         drawn.add_row(*row)
     draw(drawn)
@@ -100,8 +102,13 @@ def facts(rows: Iterable[tuple[str, Any]]) -> Table:
     drawn.add_column(overflow="fold")
     for name, value in rows:
         if value not in (None, ""):
-            drawn.add_row(Text(name), cell(value))
+            drawn.add_row(Text(in_language(name)), cell(told(value)))
     return drawn
+
+
+def told(value: Any) -> Any:
+    """A state keeps its name, by which commands and the API know it."""
+    return in_language(value) if isinstance(value, str) and value not in _COLOURS else value
 
 
 def cell(value: Any) -> Text:

@@ -18,6 +18,7 @@ from dumont.client.http import Client
 
 from .exits import Code, Failure
 from .kept import Kept, config_path, read_kept
+from .language import current
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
 
@@ -80,7 +81,7 @@ class Session:
 
 def connect(url: str, token: str | None, timeout: float) -> Client:
     """Every client is made here."""
-    return Client(url, token, timeout=timeout)
+    return Client(url, token, timeout=timeout, language=current())
 
 
 def session_of(ctx: typer.Context) -> Session:

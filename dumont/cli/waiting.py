@@ -19,6 +19,7 @@ from dumont.client.operations import ENDED, Operation, Steps, standing, why_ende
 from dumont.client.units import plain
 
 from .exits import Code, Failure
+from .language import in_language
 from .output import console
 
 LOOK_EVERY = 1.0
@@ -56,8 +57,8 @@ def check(operation: Operation) -> None:
     if operation["state"] not in ENDED:
         raise Failure(Code.TIMED_OUT, f"At {standing(operation)}\n{_goes_on(operation)}")
     if operation["state"] != "succeeded":
-        verb = "was cancelled" if operation["state"] == "cancelled" else "failed"
-        raise Failure(Code.FAILED, f"{_name(operation)} {verb}: {why_ended(operation)}")
+        name, why, cancelled = _name(operation), why_ended(operation), operation["state"] == "cancelled"
+        raise Failure(Code.FAILED, f"{name} {'was cancelled' if cancelled else 'failed'}: {why}")
 
 
 def _name(operation: Operation) -> str:
@@ -119,7 +120,7 @@ class Lines:
         if operation["state"] in ENDED or text in (self._told[1], f"{operation['step']}: ..."):
             return
         if operation["step"] != self._told[0] or now - self._told_at >= _LINE_EVERY:
-            self._print(text)
+            self._print(in_language(text))
             self._told, self._told_at = (operation["step"], text), now
 
     def _print(self, line: str) -> None:
@@ -154,7 +155,9 @@ class Live:
         for step in self._steps.ended(operation):
             self._progress.console.print(Text(plain(step_line(step))))
         done, total = _share(operation)
-        self._progress.update(self._task, description=plain(standing(operation)), completed=done, total=total)
+        self._progress.update(
+            self._task, description=plain(in_language(standing(operation))), completed=done, total=total
+        )
 
 
 def step_line(step: Operation) -> str:

@@ -40,10 +40,12 @@ class Client:
         token: str | None,
         *,
         timeout: float = 30.0,
+        language: str = "en",
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
         headers = {"Accept": "application/json", "User-Agent": f"dumont/{VERSION}"}
+        headers["Accept-Language"] = language
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         plain = base_url.startswith("http:")

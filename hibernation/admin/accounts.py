@@ -15,6 +15,7 @@ from hibernation.admin.shared import ActingAdmin, ReadOnlyAdmin, actor_of
 from hibernation.admin.words import badge
 from hibernation.domain.errors import DumontError
 from hibernation.models import ProviderAccount, ProviderCredential
+from hibernation.said import in_language
 from hibernation.services.credentials import (
     LONGEST_KEY,
     forget_key,
@@ -66,7 +67,7 @@ class ProviderCredentialAdmin(ActingAdmin):
 
     @admin.display(description="used")
     def used(self, row: ProviderCredential) -> str:
-        return "no: the environment has a key" if is_from_environment(row.provider) else "yes"
+        return in_language("no: the environment has a key" if is_from_environment(row.provider) else "yes")
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -79,7 +80,7 @@ class ProviderCredentialAdmin(ActingAdmin):
             try:
                 store_key(form.cleaned_data["provider"], form.cleaned_data["key"], actor=actor_of(request))
             except DumontError as error:
-                form.add_error("key", str(error))
+                form.add_error("key", in_language(str(error)))
             else:
                 self.message_user(request, f"The key of {form.cleaned_data['provider']} is kept, sealed.")
                 return HttpResponseRedirect(reverse("admin:hibernation_providercredential_changelist"))

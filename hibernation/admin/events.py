@@ -8,11 +8,12 @@ from django.contrib import admin
 
 from hibernation.admin.shared import ReadOnlyAdmin
 from hibernation.models import Event
+from hibernation.said import in_language
 
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("timestamp", "instance", "event", "reason", "actor")
+    list_display = ("timestamp", "instance", "event", "why", "actor")
     list_filter = ("event_type",)
     search_fields = ("=instance__id", "=actor")
     search_help_text = "an instance's id, or user:NAME"
@@ -21,4 +22,8 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="event", ordering="event_type")
     def event(self, row: Any) -> str:
-        return str(row.event_type).replace("_", " ")
+        return in_language(str(row.event_type).replace("_", " "))
+
+    @admin.display(description="reason", ordering="reason")
+    def why(self, row: Any) -> str:
+        return in_language(row.reason)

@@ -22,6 +22,7 @@ from hibernation.admin.shared import OrderingAdmin, actor_of
 from hibernation.api.serializers import WakeSerializer
 from hibernation.domain.errors import DumontError
 from hibernation.models import Instance, Operation
+from hibernation.said import in_language
 from hibernation.services.cancelling import request_cancel
 from hibernation.services.instances import configure
 from hibernation.services.requests import request_hibernate, request_snapshot, request_wake
@@ -74,7 +75,9 @@ class WakeForm(forms.Form):
         if wish.is_valid():
             return {name: str(value) for name, value in wish.validated_data.items()}
         for name, errors in wish.errors.items():
-            self.add_error(name if name in self.fields else None, [str(error) for error in errors])
+            self.add_error(
+                name if name in self.fields else None, [in_language(str(error)) for error in errors]
+            )
         return {}
 
 
@@ -96,7 +99,7 @@ class InstanceOrders(OrderingAdmin):
             f"{button.label} {instance.name or instance.pk}?",
             instance=instance,
             back=_page_of(instance.pk),
-            sentences=button.say(instance),
+            sentences=[in_language(one) for one in button.say(instance)],
             form=form,
             button=button.label,
             key=secrets.token_urlsafe(12),
@@ -127,7 +130,7 @@ class InstanceOrders(OrderingAdmin):
             f"Cancel {operation.kind} of {instance.name or instance.pk}?",
             instance=instance,
             back=_page_of(instance.pk),
-            sentences=consequences.of_cancel(operation),
+            sentences=[in_language(one) for one in consequences.of_cancel(operation)],
             button="Cancel the operation",
         )
 

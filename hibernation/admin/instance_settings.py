@@ -14,6 +14,7 @@ from rest_framework import serializers
 from hibernation.api.fields import LinesField, MinutesField
 from hibernation.api.registering import ChangeSerializer
 from hibernation.models import Instance
+from hibernation.said import in_language
 
 _GROUPS = {
     "Idle": (
@@ -165,4 +166,4 @@ def _sentences(errors: Any) -> list[str]:
     """Of a list, or of one's elements."""
     if isinstance(errors, dict):
         return [f"{name}: {text}" for name, texts in errors.items() for text in _sentences(texts)]
-    return [str(error) for error in errors]
+    return [in_language(str(error)) for error in errors]

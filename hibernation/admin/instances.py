@@ -33,6 +33,7 @@ from hibernation.admin.words import (
 )
 from hibernation.api.serializers import current_machine, explanation, running_of, with_what_goes_on
 from hibernation.models import Instance, Operation
+from hibernation.said import in_language
 from hibernation.services.clock import db_now
 from hibernation.services.schedules.plans import schedule_of
 from hibernation.services.storage import with_storage
@@ -160,8 +161,8 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders, InstanceMoves):
         if operation is not None:
             return format_html("{} {}", goes_on(operation, row.seen_at), bar(operation.progress))
         if row.hibernate_due_at is not None:
-            return f"hibernates {countdown(row, row.seen_at)}"
-        return row.last_error or NONE
+            return in_language(f"hibernates {countdown(row, row.seen_at)}")
+        return in_language(row.last_error) or NONE
 
     @admin.display(description="machine", ordering="gpu_type")
     def hardware(self, row: Instance) -> str:
@@ -176,7 +177,7 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders, InstanceMoves):
         if not row.stored_bytes and not row.good_snapshots:
             return NONE
         count = f"{row.good_snapshots} snapshot{'' if row.good_snapshots == 1 else 's'}"
-        return format_html("{}<small>{}</small>", size(row.stored_bytes), count)
+        return format_html("{}<small>{}</small>", size(row.stored_bytes), in_language(count))
 
     def shown(self, request: HttpRequest, instance: Instance) -> dict[str, Any]:
         now, operation, machine = db_now(), running_of(instance), current_machine(instance)
@@ -186,7 +187,7 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders, InstanceMoves):
             "title": instance.name or instance.pk,
             "instance": instance,
             "badge": badge(instance.status),
-            "why": explanation(instance),
+            "why": in_language(explanation(instance)),
             "heard": heard(instance, now),
             "reading": reading(instance),
             "countdown": countdown(instance, now),
@@ -229,7 +230,7 @@ def _buttons(instance: Instance) -> list[dict[str, str]]:
     return [
         {
             "address": reverse("admin:hibernation_instance_order", args=[quote(instance.pk), button.verb]),
-            "label": button.label,
+            "label": in_language(button.label),
             "verb": button.verb,
         }
         for button in BUTTONS

@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from hibernation.admin.shared import ReadOnlyAdmin
 from hibernation.admin.words import NONE, at, badge, hourly, usd_an_hour
 from hibernation.models import Host, Machine, UsageInterval
+from hibernation.said import in_language
 
 _PAGES = {
     "runpod": "https://console.runpod.io/pods?id={}",
@@ -51,7 +52,7 @@ class MachineAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def standing(self, row: Machine) -> str:
-        return format_html("{}<small>{}</small>", badge(row.state), row.phase)
+        return format_html("{}<small>{}</small>", badge(row.state), in_language(row.phase))
 
     @admin.display(description="GPU", ordering="gpu_type")
     def hardware(self, row: Machine) -> str:
@@ -61,10 +62,10 @@ class MachineAdmin(ReadOnlyAdmin):
     def bills(self, row: Machine) -> str:
         """And what was agreed, where that is another price."""
         price, agreed = hourly(row), row.price_per_hour
-        told = usd_an_hour(price) if price > Decimal(0) else "nothing"
-        return (
-            format_html("{}<small>agreed {}</small>", told, usd_an_hour(agreed)) if price != agreed else told
-        )
+        told = usd_an_hour(price) if price > Decimal(0) else in_language("nothing")
+        if price == agreed:
+            return told
+        return format_html("{}<small>{}</small>", told, in_language(f"agreed {usd_an_hour(agreed)}"))
 
     @admin.display(description="launched", ordering="launched_at")
     def launched(self, row: Machine) -> str:
@@ -74,7 +75,7 @@ class MachineAdmin(ReadOnlyAdmin):
     def ends(self, row: Machine) -> str:
         """One that is kept warm, when that is over; else its rental's own end."""
         if row.parked_until is not None:
-            return format_html("{}<small>kept warm</small>", at(row.parked_until))
+            return format_html("{}<small>{}</small>", at(row.parked_until), in_language("kept warm"))
         return at(row.ends_at) if row.ends_at else NONE
 
 

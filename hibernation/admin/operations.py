@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from hibernation.admin.shared import OrderingAdmin, ShowingAdmin
 from hibernation.admin.words import NONE, at, badge, bar, goes_on, span, transfer
 from hibernation.models import Operation, OperationStep
+from hibernation.said import in_language
 from hibernation.services.clock import db_now
 
 
@@ -43,13 +44,13 @@ class OperationAdmin(ShowingAdmin, OrderingAdmin):
 
     @admin.display(description="operation", ordering="state")
     def what(self, row: Operation) -> str:
-        return format_html("{} {}", row.kind, _badge(row))
+        return format_html("{} {}", in_language(row.kind), _badge(row))
 
     @admin.display(description="what goes on")
     def doing(self, row: Any) -> str:
         """What it does and how far it is, or why it ended badly."""
         if not in_flight(row):
-            return row.error or NONE
+            return in_language(row.error) or NONE
         return format_html("{} {}", goes_on(row, row.seen_at), bar(row.progress))
 
     @admin.display(description="began", ordering="created_at")
@@ -65,7 +66,7 @@ class OperationAdmin(ShowingAdmin, OrderingAdmin):
         orders = may_be_cancelled(operation) and self.has_operate_permission(request)
         cancel = reverse("admin:hibernation_instance_cancel", args=[operation.pk]) if orders else ""
         return {
-            "title": f"{operation.kind} of {operation.instance_id}",
+            "title": in_language(f"{operation.kind} of {operation.instance_id}"),
             "operation": operation,
             "badge": _badge(operation),
             "doing": goes_on(operation, now),

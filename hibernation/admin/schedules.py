@@ -14,24 +14,29 @@ from django_celery_beat.models import PeriodicTask
 from hibernation.admin.shared import ReadOnlyAdmin
 from hibernation.admin.words import NOTHING, badge
 from hibernation.models import Schedule, ScheduleRun
+from hibernation.said import in_language
 from hibernation.services.schedules.mirroring import TASK as ENTRY_TASK
 from hibernation.services.schedules.plans import next_of, preview_of
 
 
 def next_in_words(row: Schedule) -> str:
     found = next_of(row)
-    return NOTHING if found is None else f"{found.leg} {found.local:%a %Y-%m-%d %H:%M}"
+    return NOTHING if found is None else in_language(f"{found.leg}, {found.local:%a %Y-%m-%d %H:%M}")
 
 
 def lines_of(row: Schedule, days: int) -> list[str]:
     """Each occurrence of the next days, then what they cost."""
     found = preview_of(row, days)
     lines = [
-        " ".join(filter(None, (f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception)))
+        in_language(
+            ", ".join(
+                filter(None, (f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception))
+            )
+        )
         for one in found.rows
     ]
     if found.forecast is not None and found.forecast.cost is not None:
-        lines.append(f"${found.forecast.cost} instead of ${found.forecast.always_on}")
+        lines.append(in_language(f"${found.forecast.cost} instead of ${found.forecast.always_on}"))
     return lines
 
 
@@ -56,7 +61,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
 @admin.register(ScheduleRun)
 class ScheduleRunAdmin(ReadOnlyAdmin):
-    list_display = ("instance", "leg", "nominal", "timezone", "standing", "reason", "attempts", "ask_at")
+    list_display = ("instance", "leg", "nominal", "timezone", "standing", "why", "attempts", "ask_at")
     list_filter = ("leg", "state")
     search_fields = ("instance__id",)
     list_select_related = ("instance",)
@@ -65,6 +70,10 @@ class ScheduleRunAdmin(ReadOnlyAdmin):
     @admin.display(description="state", ordering="state")
     def standing(self, row: ScheduleRun) -> str:
         return badge(row.state)
+
+    @admin.display(description="reason", ordering="reason")
+    def why(self, row: ScheduleRun) -> str:
+        return in_language(row.reason)
 
 
 admin.site.unregister(PeriodicTask)

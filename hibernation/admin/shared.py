@@ -15,6 +15,7 @@ from django.utils.text import capfirst
 
 from hibernation.api.permissions import ORDERS
 from hibernation.domain.errors import DumontError
+from hibernation.said import in_language, in_language_lazily
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
@@ -22,6 +23,24 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
 
     show_full_result_count = False
     list_per_page = 50
+
+    def __init_subclass__(cls) -> None:
+        """The headings of columns and the words of actions are written in English, and read in the user's language."""
+        super().__init_subclass__()
+        for member in vars(cls).values():
+            if hasattr(member, "short_description"):
+                member.short_description = in_language_lazily(str(member.short_description))
+        if cls.search_help_text:
+            cls.search_help_text = in_language_lazily(str(cls.search_help_text))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return [
+            (title and in_language(str(title)), options)
+            for title, options in super().get_fieldsets(request, obj)
+        ]
+
+    def message_user(self, request: HttpRequest, message: Any, *args: Any, **kwargs: Any) -> None:
+        super().message_user(request, in_language(str(message)), *args, **kwargs)
 
     @property
     def media(self) -> Media:
@@ -47,7 +66,7 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         """A page of our own in the console's frame."""
         context = {
             **self.admin_site.each_context(request),
-            "title": title,
+            "title": in_language(title),
             "opts": self.opts,
             "media": self.media,
             **more,
@@ -96,7 +115,7 @@ class OrderingAdmin(ReadOnlyAdmin):
         """
         if "confirmed" in request.POST:
             return None
-        lines = [(row.pk, say(row)) for row in rows]
+        lines = [(row.pk, in_language(say(row))) for row in rows]
         return self.page(request, "confirm.html", lines=lines, action=request.POST["action"], **words)
 
 

@@ -12,6 +12,7 @@ from hibernation.admin.shared import ActingAdmin
 from hibernation.admin.words import NOTHING, at, badge, size
 from hibernation.domain.states import SnapshotState
 from hibernation.models import Snapshot
+from hibernation.said import in_language
 from hibernation.services.asked_proofs import ask_proof
 from hibernation.services.clock import db_now
 from hibernation.services.retention import choice_for, delete_snapshot, keep_snapshot
@@ -32,12 +33,13 @@ class SnapshotAdmin(ActingAdmin):
     def standing(self, row: Snapshot) -> str:
         damaged = row.damaged_at is not None and row.state == SnapshotState.VERIFIED
         shown = badge("damaged" if damaged else row.state)
-        return format_html("{}<small>{}</small>", shown, "kept on request" if row.kept else "")
+        kept = in_language("kept on request") if row.kept else ""
+        return format_html("{}<small>{}</small>", shown, kept)
 
     @admin.display(description="size", ordering="bytes_logical")
     def sizes(self, row: Snapshot) -> str:
         new = size(row.bytes_stored_new)
-        return format_html("{}<small>{} new</small>", size(row.bytes_logical), new)
+        return format_html("{}<small>{}</small>", size(row.bytes_logical), in_language(f"{new} new"))
 
     @admin.display(description="made", ordering="created_at")
     def made(self, row: Snapshot) -> str:
@@ -54,7 +56,7 @@ class SnapshotAdmin(ActingAdmin):
     @admin.display(description="proven", ordering="verified_at")
     def proven(self, row: Snapshot) -> str:
         if row.proof_asked_at is not None:
-            return "is being proven again"
+            return in_language("is being proven again")
         again = parse_datetime(str(row.report.get("verification", {}).get("at", "")))
         known = [moment for moment in (again, row.verified_at) if moment is not None]
         return at(max(known)) if row.verified_at and known else NOTHING
@@ -63,8 +65,10 @@ class SnapshotAdmin(ActingAdmin):
     def retention(self, row: Snapshot) -> str:
         choice = choice_for(row.instance, db_now())
         if row.pk in choice.keep:
-            return f"kept: {choice.keep[row.pk]}"
-        return f"about to be deleted: {choice.delete[row.pk]}" if row.pk in choice.delete else NOTHING
+            return in_language(f"kept: {choice.keep[row.pk]}")
+        if row.pk in choice.delete:
+            return in_language(f"about to be deleted: {choice.delete[row.pk]}")
+        return NOTHING
 
     @admin.action(description="Prove again: read it back from the store", permissions=["operate"])
     def prove_again(self, request: HttpRequest, queryset: QuerySet[Snapshot]) -> None:

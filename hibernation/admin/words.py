@@ -14,6 +14,7 @@ from django.utils.timezone import localtime
 from hibernation.domain import idle
 from hibernation.domain.states import BILLING_MACHINE_STATES, MachineState
 from hibernation.models import Instance, Machine, Operation
+from hibernation.said import in_language
 from hibernation.services.sightings import SPENDS
 
 NOTHING = "–"
@@ -56,7 +57,7 @@ def badge(state: str, colour: str = "") -> SafeString:
     return format_html(
         '<span class="badge {}">{}</span>',
         colour or _COLOURS.get(state, "quiet"),
-        state.replace("_", " "),
+        in_language(state.replace("_", " ")),
     )
 
 
@@ -68,7 +69,7 @@ def span(length: timedelta) -> str:
         return f"{seconds} s"
     if hours < 2:
         return f"{minutes} min"
-    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
+    return f"{hours} h {minutes % 60} min" if hours < 48 else in_language(f"{hours // 24} days")
 
 
 def at(moment: datetime | None) -> str:
@@ -77,28 +78,29 @@ def at(moment: datetime | None) -> str:
 
 
 def ago(moment: datetime | None, now: datetime) -> str:
-    return NOTHING if moment is None else f"{span(now - moment)} ago"
+    return NOTHING if moment is None else in_language(f"{span(now - moment)} ago")
 
 
 def heard(instance: Instance, now: datetime) -> SafeString:
     """When its agent was heard last, and whether that is as it should be."""
     last = instance.last_heartbeat_at
     if last is None:
-        return format_html('<span class="{}">never heard</span>', "stale")
+        return format_html('<span class="{}">{}</span>', "stale", in_language("never heard"))
     late = idle.longest_gap(instance.idle_state)
     colour = "fresh" if now - last <= late else "stale"
-    return format_html('<span class="{}">heard {} ago</span>', colour, span(now - last))
+    told = in_language(f"heard {span(now - last)} ago")
+    return format_html('<span class="{}">{}</span>', colour, told)
 
 
 def reading(instance: Instance) -> str:
     used = instance.gpu_utilization
-    return "GPU unknown" if used is None else f"GPU {used:.0f} %"
+    return in_language("GPU unknown") if used is None else f"GPU {used:.0f} %"
 
 
 def countdown(instance: Instance, now: datetime) -> str:
     """How long until it is hibernated, if nothing changes."""
     due = instance.hibernate_due_at
-    return NOTHING if due is None else "now" if due <= now else f"in {span(due - now)}"
+    return NOTHING if due is None else in_language("now" if due <= now else f"in {span(due - now)}")
 
 
 def size(number: Any) -> str:
@@ -121,6 +123,10 @@ def hourly(machine: Machine) -> Decimal:
 
 def goes_on(operation: Operation, now: datetime) -> str:
     """``hibernate: freeze, 1.2 GB of 70 GB, 4 min left``, or what it waits for."""
+    return in_language(_goes_on(operation, now))
+
+
+def _goes_on(operation: Operation, now: datetime) -> str:
     if operation.state == "queued":
         return f"{operation.kind} waits for its turn"
     if operation.state != "running":
@@ -141,7 +147,7 @@ def transfer(progress: dict[str, Any]) -> str:
         parts.append(f"{size(progress['rate_bps'])}/s")
     if progress.get("eta_seconds") is not None:
         parts.append(f"{span(timedelta(seconds=float(progress['eta_seconds'])))} left")
-    return ", ".join(parts)
+    return in_language(", ".join(parts))
 
 
 def bar(progress: dict[str, Any]) -> SafeString | str:

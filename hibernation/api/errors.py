@@ -17,6 +17,7 @@ from rest_framework.views import exception_handler as drf_handler
 from hibernation.api.throttles import too_many_strangers
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, SnapshotUnproven
 from hibernation.logs.context import known
+from hibernation.said import in_language
 from hibernation.services.access import NotAllowed
 from hibernation.services.browse import SnapshotGone
 from hibernation.services.heartbeats import Forbidden, StaleHeartbeat
@@ -40,9 +41,9 @@ def status_of(error: DumontError) -> int:
 
 
 def body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
-    error: dict[str, Any] = {"code": code, "message": message}
+    error: dict[str, Any] = {"code": code, "message": in_language(message)}
     if fields:
-        error["fields"] = fields
+        error["fields"] = {name: in_language(str(told)) for name, told in fields.items()}
     return {"error": error}
 
 

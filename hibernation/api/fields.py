@@ -10,6 +10,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from hibernation.said import in_language
+
 MAX_MINUTES = 60 * 24 * 365
 
 
@@ -17,6 +19,16 @@ def minutes(duration: timedelta) -> float | int:
     """Whole minutes as a whole number, as in the guide."""
     value = duration.total_seconds() / 60
     return int(value) if value.is_integer() else round(value, 3)
+
+
+class SentenceField(serializers.CharField):
+    """A sentence for people, told in their language. Only read."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, **kwargs)
+
+    def to_representation(self, value: Any) -> str:
+        return in_language(str(value))
 
 
 class StrictFloatField(serializers.FloatField):

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hibernation.api.callers import caller_of
-from hibernation.api.fields import PriceField
+from hibernation.api.fields import PriceField, SentenceField
 from hibernation.api.serializers import KnownFieldsSerializer, PlaceField
 from hibernation.domain import access
 from hibernation.domain.offers import (
@@ -29,6 +29,7 @@ from hibernation.domain.offers import (
 from hibernation.domain.offers.words import reasons, why_not
 from hibernation.models import Instance
 from hibernation.providers.registry import provider_names
+from hibernation.said import in_language
 from hibernation.services.access import Caller, find_instance
 from hibernation.services.facts import wanted
 from hibernation.services.offers import need_of, ranking_for_people
@@ -111,7 +112,7 @@ class RankedSerializer(serializers.Serializer[Ranked]):
     reasons = serializers.SerializerMethodField()
 
     def get_reasons(self, ranked: Ranked) -> list[str]:
-        return list(reasons(ranked, self.context["ranking"]))
+        return [in_language(one) for one in reasons(ranked, self.context["ranking"])]
 
 
 class RejectedSerializer(serializers.Serializer[Rejected]):
@@ -120,7 +121,7 @@ class RejectedSerializer(serializers.Serializer[Rejected]):
     why = serializers.SerializerMethodField()
 
     def get_why(self, rejected: Rejected) -> str:
-        return why_not(rejected, self.context["ranking"].want)
+        return in_language(why_not(rejected, self.context["ranking"].want))
 
 
 class RelaxationSerializer(serializers.Serializer[Relaxation]):
@@ -130,11 +131,11 @@ class RelaxationSerializer(serializers.Serializer[Relaxation]):
     to = serializers.CharField()
     expected_cost_usd = UsdField()
     offer = OfferSerializer()
-    sentence = serializers.CharField()
+    sentence = SentenceField()
 
 
 class AdviceSerializer(serializers.Serializer[Any]):
-    sentence = serializers.CharField()
+    sentence = SentenceField()
     relaxations = RelaxationSerializer(many=True)
 
 

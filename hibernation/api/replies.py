@@ -13,6 +13,7 @@ from hibernation.api.serializers import OperationSerializer, contract_number
 from hibernation.api.waiting import wait_for
 from hibernation.domain.states import OperationState
 from hibernation.models import Operation
+from hibernation.said import in_language
 
 WAIT = OpenApiParameter(
     "wait",
@@ -54,7 +55,7 @@ def operation_reply(operation: Operation, seconds: float) -> Response:
     if operation.state == OperationState.SUCCEEDED:
         return Response(_guide_reply(operation))
     if operation.state in (OperationState.FAILED, OperationState.CANCELLED):
-        error = {"code": operation.error_code, "message": operation.error}
+        error = {"code": operation.error_code, "message": in_language(operation.error)}
         return Response({"success": False, "error": error, "operation": operation.pk}, status=409)
     return accepted(operation)
 

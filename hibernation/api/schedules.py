@@ -24,6 +24,7 @@ from hibernation.api.shapes import NoScheduleSerializer, PreviewSerializer
 from hibernation.domain.access import Need
 from hibernation.domain.timetable import Forecast, Terms, Weekday, WhenBusy
 from hibernation.models import Schedule
+from hibernation.said import in_language
 from hibernation.services.access import team_of_instance, visible_schedules
 from hibernation.services.schedules import delete_schedule, put_schedule
 from hibernation.services.schedules.changing import ScheduleWish
@@ -152,8 +153,8 @@ class PreviewView(APIView):
                         "local": one.local_at.isoformat(),
                         "utc": one.due_at,
                         "starts_at": one.starts_at,
-                        "note": one.note,
-                        "exception": one.exception,
+                        "note": in_language(one.note),
+                        "exception": in_language(one.exception),
                     }
                     for one in found.rows
                 ],

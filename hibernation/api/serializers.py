@@ -14,6 +14,7 @@ from hibernation.api.fields import (
     LinesField,
     MinutesField,
     PriceField,
+    SentenceField,
     StrictBooleanField,
     StrictFloatField,
     WholeNumberField,
@@ -27,6 +28,7 @@ from hibernation.domain.regions import check_wish
 from hibernation.domain.states import OperationState
 from hibernation.models import Event, Instance, Machine, Operation, OperationStep
 from hibernation.models.instance import WARM_MINUTES_AT_MOST
+from hibernation.said import in_language
 from hibernation.services.clock import db_now
 from hibernation.services.orders import (
     LONGEST_HOOK,
@@ -153,6 +155,8 @@ class WakeSerializer(KnownFieldsSerializer):
 
 
 class MachineSerializer(serializers.ModelSerializer[Machine]):
+    phase_reason = SentenceField()
+
     class Meta:
         model = Machine
         fields = (
@@ -196,6 +200,9 @@ class StepSerializer(serializers.ModelSerializer[OperationStep]):
 
 class OperationSerializer(serializers.ModelSerializer[Operation]):
     instance_id = serializers.CharField()
+    reason = SentenceField()
+    waiting_for = SentenceField()
+    error = SentenceField()
     steps = serializers.SerializerMethodField()
 
     class Meta:
@@ -232,6 +239,7 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
 
 class EventSerializer(serializers.ModelSerializer[Event]):
     snapshot_id = serializers.CharField(source="snapshot_name")
+    reason = SentenceField()
     operation_id = serializers.IntegerField(allow_null=True)
 
     class Meta:
@@ -330,7 +338,7 @@ class StatusSerializer(serializers.Serializer[Instance]):
         return None if row is None else {"enabled": row.enabled, "next": shown_next(row)}
 
     def get_explanation(self, instance: Instance) -> str:
-        return explanation(instance)
+        return in_language(explanation(instance))
 
 
 def current_machine(instance: Instance) -> Machine | None:

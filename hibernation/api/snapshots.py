@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from hibernation.api.fields import StrictBooleanField
+from hibernation.api.fields import SentenceField, StrictBooleanField
 from hibernation.api.filters import SnapshotFilters, chosen, described
 from hibernation.api.paging import page_of
 from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
@@ -23,6 +23,7 @@ from hibernation.domain.errors import NotFound
 from hibernation.domain.retention import Choice
 from hibernation.domain.states import SnapshotState
 from hibernation.models import Instance, Snapshot
+from hibernation.said import in_language
 from hibernation.services.clock import db_now
 from hibernation.services.requests import request_snapshot
 from hibernation.services.retention import choice_for, delete_snapshot, keep_snapshot
@@ -40,6 +41,7 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
 
     left_out_bytes = serializers.SerializerMethodField()
     is_current = serializers.SerializerMethodField()
+    state_reason = SentenceField()
     retention = serializers.SerializerMethodField()
 
     class Meta:
@@ -72,8 +74,10 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
     def get_retention(self, row: Snapshot) -> dict[str, Any] | None:
         choice: Choice = self.context["choice"]
         if row.pk in choice.keep:
-            return {"keep": True, "reason": choice.keep[row.pk]}
-        return {"keep": False, "reason": choice.delete[row.pk]} if row.pk in choice.delete else None
+            return {"keep": True, "reason": in_language(choice.keep[row.pk])}
+        if row.pk in choice.delete:
+            return {"keep": False, "reason": in_language(choice.delete[row.pk])}
+        return None
 
 
 class SnapshotDetailSerializer(SnapshotSerializer):

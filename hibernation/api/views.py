@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.db.models import Count, QuerySet
+from django.utils.translation import get_language
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import viewsets
 from rest_framework.decorators import action
@@ -196,8 +197,8 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         """What happened, newest first; ``next`` leads to older ones. Asked again with the ``ETag``: 304 for no news."""
         instance = self.get_object()
         rows, following = page_of(chosen(EventFilters, instance.events.all(), request), request, self)
-        # Events never change: the first, the last and whether there are more tell the whole page.
-        tag = f'"{rows[0].pk}-{rows[-1].pk}-{bool(following):d}"' if rows else '"none"'
+        # Events never change: the first, the last and whether there are more tell the whole page of a language.
+        tag = f'"{rows[0].pk}-{rows[-1].pk}-{bool(following):d}-{get_language()}"' if rows else '"none"'
         if request.headers.get("If-None-Match") == tag:
             return Response(status=304, headers={"ETag": tag})
         shown = {"events": EventSerializer(rows, many=True).data, "next": following}

@@ -177,20 +177,14 @@ def _destroyed(facts: Facts) -> Finish:
 
 def _hibernated(facts: Facts, *changes: Change) -> Finish:
     name = facts.snapshot.name if facts.snapshot else ""
-    emit = Emit(EventType.HIBERNATED, f"{_why(facts)}; the copy is proven and the rental has ended")
-    done = (*changes, SetStatus(InstanceStatus.HIBERNATED), emit)
+    done = (*changes, SetStatus(InstanceStatus.HIBERNATED), Emit(EventType.HIBERNATED, _why(facts)))
     return Finish(done, {"success": True, "snapshot_id": name, "instance_destroyed": True})
 
 
 def _why(facts: Facts) -> str:
     if facts.operation.scheduled:
         return "as scheduled"
-    return "as ordered" if facts.operation.forced else f"GPU idle for {_minutes(facts.policy.pause_after)}"
-
-
-def _minutes(duration: timedelta) -> str:
-    seconds = duration.total_seconds()
-    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+    return "as ordered" if facts.operation.forced else idle.for_so_long(facts.policy)
 
 
 def _conclude_release(facts: Facts, reply: Reply) -> Outcome:

@@ -58,7 +58,16 @@ def judge(utilizations: Sequence[float | None], policy: Policy) -> Judgement:
     if busiest is None or len(known) < len(utilizations):
         missing = len(utilizations) - len(known)
         return Judgement(Activity.UNKNOWN, f"{missing} of {len(utilizations)} GPUs could not be read")
-    return Judgement(Activity.IDLE, f"GPU utilization {busiest:.1f} % ≤ {limit:.1f} %")
+    told = f"GPU utilization {busiest:.1f} % {'<' if busiest < limit else '≤'} {limit:.1f} %"
+    return Judgement(Activity.IDLE, told)
+
+
+def for_so_long(policy: Policy) -> str:
+    """Why an idle machine is hibernated, in words."""
+    seconds = policy.pause_after.total_seconds()
+    if seconds < 60:
+        return f"GPU idle for {seconds:g} {'second' if seconds == 1 else 'seconds'}"
+    return f"GPU idle for {seconds / 60:g} {'minute' if seconds == 60 else 'minutes'}"
 
 
 def longest_gap(state: IdleState) -> timedelta:

@@ -72,17 +72,13 @@ def _hibernate(instance: Instance, now: datetime) -> bool:
         instance.hibernate_due_at = None
         instance.save(update_fields=["hibernate_due_at"])
         return overtaken
-    seconds = instance.pause_after.total_seconds()
-    reason = (
-        f"GPU idle for {seconds / 60:g} minutes" if seconds >= 60 else f"GPU idle for {seconds:g} seconds"
-    )
     operation = new_operation(
         instance,
         OperationKind.HIBERNATE,
         now,
         state=OperationState.RUNNING,
         actor="system",
-        reason=f"{reason} (threshold {instance.gpu_usage_threshold:g} %)",
+        reason=f"{idle.for_so_long(instance.policy)} (threshold {instance.gpu_usage_threshold:g} %)",
     )
     start(instance, operation, now)
     return True
@@ -178,6 +174,7 @@ def _delete_due() -> list[bool]:
 def _delete(instance: Instance, now: datetime) -> bool:
     arrow = set_status(instance, InstanceStatus.DELETED, now)
     minutes = instance.delete_after.total_seconds() / 60
-    reason = f"hibernated for {minutes:g} minutes; the slot is released, the snapshot is kept"
+    spent = f"hibernated for {minutes:g} {'minute' if minutes == 1 else 'minutes'}"
+    reason = f"{spent}; the slot is released, the snapshot is kept"
     emit(EventType.DELETED, reason, instance=instance, now=now, status=arrow, snapshot=instance.snapshot)
     return True
