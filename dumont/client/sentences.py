@@ -1,6 +1,6 @@
 """Sentences in another language: each is read back by the template it was made from. English stays the record.
 
-A catalogue is a gettext file. The places of its templates are ``{0}`` to ``{9}``, and what stands in one is read in turn.
+A catalogue is a gettext file. The places of its templates are ``{0}`` to ``{9}``; what stands in one is read in turn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from io import BytesIO
 _LONGEST = 4000
 _PLACE = re.compile(r"\{([0-9])\}")
 _NUMBER = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?")
-_WORD = re.compile(r"(?<![\w./=-])[a-z]{2,}(?![\w/=-]|\.\w)")
+_WORD = re.compile(r"(?:^[A-Z][a-z]+(?=[ :,])|(?<![\w./=-])[a-z]{2,})(?![\w/=-]|\.\w)")
 """What is not one is a name, a number or a unit, and stays as it is in every language."""
 _TAIL = (" ", ",", ";", ":", ".")
 _HEAD = " "
@@ -137,7 +137,8 @@ class Sentences:
             return self._translations.gettext(entry[0])
         if not _NUMBER.fullmatch(values[0]):
             return None
-        return self._translations.ngettext(*entry, int(abs(float(values[0].replace(",", "")))))
+        one, many = entry
+        return self._translations.ngettext(one, many, int(abs(float(values[0].replace(",", "")))))
 
 
 class _Shelf:

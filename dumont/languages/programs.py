@@ -1,4 +1,4 @@
-"""What the command line's help says, from its tree of commands, and the few words of the library that it tells itself."""
+"""What the command line's help says, from its tree of commands, and the few words of its library."""
 
 from __future__ import annotations
 
