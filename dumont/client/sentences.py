@@ -17,7 +17,7 @@ from io import BytesIO
 _LONGEST = 4000
 _PLACE = re.compile(r"\{([0-9])\}")
 _NUMBER = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?")
-_WORD = re.compile(r"(?<![\w./=-])[a-z]{2,}(?![\w/=-]|\.\w)")
+_WORD = re.compile(r"(?:^[A-Z][a-z]+(?=[ :,])|(?<![\w./=-])[a-z]{2,})(?![\w/=-]|\.\w)")
 """What is not one is a name, a number or a unit, and stays as it is in every language."""
 _TAIL = (" ", ",", ";", ":", ".")
 _HEAD = " "

@@ -21,23 +21,8 @@ _NOT_PROSE = re.compile(
     re.VERBOSE,
 )
 _UNSEEN_CALLS = frozenset(
-    [
-        "AssertionError",
-        "TypeError",
-        "KeyError",
-        "NotImplementedError",
-        "RuntimeError",
-        "compile",
-        "strftime",
-        "debug",
-        "info",
-        "warning",
-        "error",
-        "exception",
-        "critical",
-        "execute",
-    ]
-)
+    {"AssertionError", "TypeError", "KeyError", "NotImplementedError", "RuntimeError"}
+) | {*("compile", "strftime", "execute", "debug", "info", "warning", "error", "exception", "critical")}
 PLACE = "\0"
 
 

@@ -21,23 +21,22 @@ from hibernation.services.schedules.plans import next_of, preview_of
 
 def next_in_words(row: Schedule) -> str:
     found = next_of(row)
-    return NOTHING if found is None else in_language(f"{found.leg}, {found.local:%a %Y-%m-%d %H:%M}")
+    return NOTHING if found is None else _told(found.leg, f"{found.local:%a %Y-%m-%d %H:%M}")
 
 
 def lines_of(row: Schedule, days: int) -> list[str]:
     """Each occurrence of the next days, then what they cost."""
     found = preview_of(row, days)
     lines = [
-        in_language(
-            ", ".join(
-                filter(None, (f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception))
-            )
-        )
-        for one in found.rows
+        _told(f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception) for one in found.rows
     ]
     if found.forecast is not None and found.forecast.cost is not None:
         lines.append(in_language(f"${found.forecast.cost} instead of ${found.forecast.always_on}"))
     return lines
+
+
+def _told(*parts: str) -> str:
+    return " ".join(in_language(part) for part in parts if part)
 
 
 @admin.register(Schedule)
