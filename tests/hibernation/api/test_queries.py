@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from hibernation.domain.access import Role
 from hibernation.domain.states import EventType
-from hibernation.models import Instance
+from hibernation.models import Instance, Membership, Team
 from hibernation.services.clock import db_now
+from hibernation.services.tokens import create_api_token
 from hibernation.services.transitions import emit
 from tests.factories import (
     idle_for,
@@ -23,6 +26,7 @@ from tests.factories import (
     make_pack,
     make_schedule,
     make_snapshot,
+    make_user,
 )
 from tests.hibernation.api.test_agents import body, send
 from tests.hibernation.services.world import World
@@ -76,6 +80,27 @@ def add_snapshots(count: int) -> None:
         make_snapshot(the_instance())
 
 
+def add_tokens(count: int) -> None:
+    for number in range(count):
+        create_api_token(User.objects.get(username="ana"), f"token {number}", team=the_team())
+
+
+def add_members(count: int) -> None:
+    for _ in range(count):
+        make_user(f"user{User.objects.count()}", Role.VIEWER, the_team())
+
+
+def add_teams(count: int) -> None:
+    for _ in range(count):
+        team = Team.objects.create(name=f"team {Team.objects.count()}")
+        Membership.objects.create(team=team, user=User.objects.get(username="ana"), role=Role.MEMBER)
+
+
+def the_team() -> Team:
+    """ana's first."""
+    return Membership.objects.filter(user__username="ana").order_by("pk")[0].team
+
+
 def the_instance() -> Instance:
     return Instance.objects.filter(pk="vast_0").first() or make_instance(id="vast_0")
 
@@ -86,6 +111,9 @@ LISTS: dict[str, tuple[Callable[[int], None], int]] = {
     "/api/instances/vast_0/events?limit=100": (add_events, 8),
     "/api/instances/vast_0/snapshots?limit=100": (add_snapshots, 10),
     "/api/schedules.ics": (add_instances, 4),
+    "/api/tokens?limit=100": (add_tokens, 4),
+    "/api/teams/{team}/members": (add_members, 5),
+    "/api/me": (add_teams, 4),
     "/api/hibernation/stats": (add_instances, 12),
 }
 
@@ -93,6 +121,7 @@ LISTS: dict[str, tuple[Callable[[int], None], int]] = {
 @pytest.mark.parametrize("path", LISTS)
 def test_a_list_asks_as_often_for_many_rows_as_for_few(used: Client, path: str) -> None:
     add, most = LISTS[path]
+    path = path.format(team=the_team().pk)
     add(FEW)
     few = queries(lambda: used.get(path))
     add(MANY - FEW)
