@@ -16,10 +16,27 @@ class Migration(migrations.Migration):
             name='instance',
             field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='hibernation.instance'),
         ),
+        # Django drops every index of the column alone, also the unique ones that are constraints: they are made anew.
+        migrations.RemoveConstraint(
+            model_name='operation',
+            name='one_running_operation_per_instance',
+        ),
+        migrations.RemoveConstraint(
+            model_name='operation',
+            name='one_queued_operation_per_instance',
+        ),
         migrations.AlterField(
             model_name='operation',
             name='instance',
             field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='operations', to='hibernation.instance'),
+        ),
+        migrations.AddConstraint(
+            model_name='operation',
+            constraint=models.UniqueConstraint(condition=models.Q(('state', 'running')), fields=('instance',), name='one_running_operation_per_instance'),
+        ),
+        migrations.AddConstraint(
+            model_name='operation',
+            constraint=models.UniqueConstraint(condition=models.Q(('state', 'queued')), fields=('instance',), name='one_queued_operation_per_instance'),
         ),
         migrations.AlterField(
             model_name='operation',

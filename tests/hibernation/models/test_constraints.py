@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Model
 
 from hibernation.domain.states import MachineState, OperationState, SnapshotState
@@ -434,3 +434,16 @@ def test_every_constraint_is_named_above() -> None:
     source = Path(__file__).read_text()
     names = {constraint.name for model in models for constraint in model._meta.constraints}
     assert [name for name in sorted(names) if f'"{name}"' not in source] == []
+
+
+def test_every_index_and_constraint_of_the_models_is_in_the_tables() -> None:
+    """A migration that alters a column can take others with it, and no check of migrations says so."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexname FROM pg_indexes UNION SELECT conname FROM pg_constraint")
+        there = {name for (name,) in cursor.fetchall()}
+    named = {
+        one.name
+        for model in apps.get_app_config("hibernation").get_models()
+        for one in (*model._meta.indexes, *model._meta.constraints)
+    }
+    assert named - there == set()
