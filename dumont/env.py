@@ -7,8 +7,14 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from hibernation.logs.redaction import hide
+
+secret_files: dict[str, Path] = {}
+"""What was read so far by ``NAME_FILE``: settings hand it to ``manage.py check``."""
 
 
 def text(name: str, default: str | None = None) -> str:
@@ -21,16 +27,35 @@ def text(name: str, default: str | None = None) -> str:
 
 
 def secret(name: str, default: str | None = None) -> str:
-    """A text, or the content of the file that ``NAME_FILE`` names, so that it need not stand in the environment."""
-    file = os.environ.get(f"{name}_FILE")
-    if file is None:
-        return text(name, default)
+    """A text, or the content of the file that ``NAME_FILE`` names, so that it need not stand in the environment.
+
+    The file's last line end is no part of it. No log of this process will show it.
+    """
+    value = _from_file(name) if f"{name}_FILE" in os.environ else text(name, default)
+    hide(value)
+    return value
+
+
+def address(name: str, default: str) -> str:
+    """A URL that may hold a password, or the file with it: of that, logs hide the password alone."""
+    value = _from_file(name) if f"{name}_FILE" in os.environ else text(name, default)
+    hide(urlsplit(value).password or "")
+    return value
+
+
+def _from_file(name: str) -> str:
+    variable = f"{name}_FILE"
     if name in os.environ:
-        raise ImproperlyConfigured(f"{name} and {name}_FILE are both set; keep one.")
+        raise ImproperlyConfigured(f"{name} and {variable} are both set; keep one.")
+    path = Path(os.environ[variable])
     try:
-        return Path(file).read_text().strip()
+        value = path.read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ImproperlyConfigured(f"{name}_FILE={file} cannot be read: {error}.") from None
+        raise ImproperlyConfigured(f"{variable}={path} cannot be read: {error}.") from None
+    if not value.strip():
+        raise ImproperlyConfigured(f"{variable}={path} is empty.")
+    secret_files[variable] = path.absolute()
+    return value
 
 
 def choice(name: str, default: str, among: Sequence[str]) -> str:
@@ -68,11 +93,13 @@ def words(name: str, default: str) -> list[str]:
 
 def keys(name: str) -> list[bytes]:
     """One or more keys of 32 bytes, each 64 hex digits, separated by commas."""
-    found = [part.strip() for part in text(name).split(",") if part.strip()]
+    found = [part.strip() for part in secret(name).split(",") if part.strip()]
     if not found or not all(re.fullmatch(r"[0-9a-fA-F]{64}", part) for part in found):
         raise ImproperlyConfigured(
             f"{name} is not 64 hex digits (several: separated by commas). Make one with «openssl rand -hex 32»."
         )
+    for part in found:
+        hide(part)
     return [bytes.fromhex(part) for part in found]
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from dumont import env
+from hibernation.providers.accounts import redis_address
 
 # Lets generic Django classes be written with their parameter, as the type checker wants them.
 django_stubs_ext.monkeypatch()
@@ -19,7 +22,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # -- what every installation sets ----------------------------------------------------------------
 DUMONT_STATE = env.folder("DUMONT_STATE", BASE_DIR / ".dumont")
-SECRET_KEY = env.text("DUMONT_SECRET_KEY")
+SECRET_KEY = env.secret("DUMONT_SECRET_KEY")
 # Wraps the workspaces' data keys: without it no snapshot can be read. The first wraps, the others only unwrap.
 DUMONT_ENCRYPTION_KEYS = env.keys("DUMONT_ENCRYPTION_KEYS")
 DEBUG = env.flag("DUMONT_DEBUG", False)
@@ -34,15 +37,15 @@ DATABASES = {
         "PORT": env.text("DUMONT_DB_PORT", "5432"),
         "NAME": env.text("DUMONT_DB_NAME", "dumont"),
         "USER": env.text("DUMONT_DB_USER", "dumont"),
-        "PASSWORD": env.text("DUMONT_DB_PASSWORD", ""),
+        "PASSWORD": env.secret("DUMONT_DB_PASSWORD", ""),
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": 5, "application_name": "dumont"},
     }
 }
 
-# Celery's, and where the rate limits of providers are kept.
-DUMONT_BROKER_URL = env.text("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
+# Celery's, and where the rate limits of providers and of the API are kept.
+DUMONT_BROKER_URL = env.address("DUMONT_BROKER_URL", "redis://127.0.0.1:6379/0")
 
 # -- the product's own knobs ---------------------------------------------------------------------
 DUMONT_INSTALLATION = hashlib.sha256(f"installation:{SECRET_KEY}".encode()).hexdigest()[:8]
@@ -109,6 +112,13 @@ DUMONT_PARK_DEADLINE = timedelta(seconds=env.number("DUMONT_PARK_SECONDS", 180, 
 DUMONT_RESUME_DEADLINE = timedelta(seconds=env.number("DUMONT_RESUME_SECONDS", 180, least=1))
 DUMONT_LABEL_SETTLE = timedelta(seconds=env.number("DUMONT_LABEL_SETTLE_SECONDS", 30, least=1))
 
+# Requests a minute of one token or user, of one address without a valid one, and tries to log in to the console from
+# one address; 0: any number. How many proxies of ours stand before us: what is farther away is whoever asks.
+DUMONT_REQUESTS_PER_MINUTE = int(env.number("DUMONT_REQUESTS_PER_MINUTE", 1200))
+DUMONT_STRANGERS_PER_MINUTE = int(env.number("DUMONT_STRANGERS_PER_MINUTE", 60))
+DUMONT_LOGINS_PER_MINUTE = int(env.number("DUMONT_LOGINS_PER_MINUTE", 10))
+DUMONT_PROXIES = int(env.number("DUMONT_PROXIES", 0))
+
 # -- Django --------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -120,15 +130,21 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django_celery_beat",
     "rest_framework",
+    "django_filters",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "hibernation",
 ]
 MIDDLEWARE = [
+    "hibernation.web.requests.RequestMiddleware",
+    "hibernation.web.headers.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "hibernation.api.bodies.BodyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
+    # Whoever looks again and again is sent only what is new.
+    "django.middleware.http.ConditionalGetMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -158,15 +174,31 @@ LANGUAGE_CODE = env.choice("DUMONT_LANGUAGE", "en", ("en", "pt-br"))
 LANGUAGES = [("en", "English"), ("pt-br", "Português (Brasil)")]
 STATIC_URL = "/static/"
 STATIC_ROOT = DUMONT_STATE / "static"
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": redis_address(DUMONT_BROKER_URL),
+        "KEY_PREFIX": f"dumont:{DUMONT_INSTALLATION}",
+        # What is kept there can be done without: nobody waits for it.
+        "OPTIONS": {"socket_timeout": 0.3, "socket_connect_timeout": 0.3, "retry": Retry(NoBackoff(), 0)},
+    }
+}
 # Packs are streamed to the store; everything else people and agents send is small.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
 SECURE_SSL = env.flag("DUMONT_HTTPS", DUMONT_BASE_URL.startswith("https://"))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL
+# The pages carry the CSRF token themselves; no script needs a cookie.
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = SECURE_SSL
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL
-if SECURE_SSL:
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# Anybody can send what a proxy sends: without one of ours it counts for nothing.
+if DUMONT_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -179,26 +211,73 @@ REST_FRAMEWORK: dict[str, Any] = {
         "hibernation.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["hibernation.api.permissions.LooksOrOrders"],
+    "DEFAULT_PERMISSION_CLASSES": ["hibernation.api.permissions.Access"],
+    "DEFAULT_THROTTLE_CLASSES": ["hibernation.api.throttles.PerCaller"],
+    "NUM_PROXIES": DUMONT_PROXIES,
     "EXCEPTION_HANDLER": "hibernation.api.errors.exception_handler",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "hibernation.api.describing.Described",
+    # The first is for whoever does not say: programs get JSON, and browsers ask for pages.
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "hibernation.api.pages.PageRenderer",
+    ],
     "DEFAULT_PARSER_CLASSES": ["hibernation.api.parsers.StrictJSONParser"],
     "UNAUTHENTICATED_USER": None,
 }
-SPECTACULAR_SETTINGS = {
+SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Dumont",
     "DESCRIPTION": "Hibernates idle rented GPU machines and wakes their workspaces elsewhere, byte for byte.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api",
+    # What is sent and what is told differ: some is never shown, and some cannot be set.
+    "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_INCLUDE_SCHEMA": False,
-    "ENUM_NAME_OVERRIDES": {"SnapshotStateEnum": "hibernation.models.snapshot.STATES"},
+    "ENUM_NAME_OVERRIDES": {
+        "SnapshotStateEnum": "hibernation.models.snapshot.STATES",
+        "ScopeEnum": "hibernation.domain.access.SCOPES",
+        "RoleEnum": "hibernation.domain.access.ROLES",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "hibernation.api.describing.add_refusals",
+        "hibernation.api.agent_routes.add_agent_routes",
+    ],
+    # From our own static files; nothing is asked of anybody else.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 
+# What these tell at their lower levels is keys, signatures and every byte of a conversation.
+_TALKATIVE = (
+    "boto3",
+    "botocore",
+    "fabric",
+    "httpcore",
+    "httpx",
+    "invoke",
+    "paramiko",
+    "s3transfer",
+    "urllib3",
+)
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+DUMONT_LOG_FORMAT = env.choice("DUMONT_LOG_FORMAT", "line", ("line", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.text("DUMONT_LOG_LEVEL", "INFO")},
-    "loggers": {"paramiko": {"level": "WARNING"}, "invoke": {"level": "WARNING"}},
+    "formatters": {
+        "line": {"()": "hibernation.logs.lines.Lines"},
+        "json": {"()": "hibernation.logs.lines.JsonLines"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": DUMONT_LOG_FORMAT}},
+    "root": {"handlers": ["stderr"], "level": env.choice("DUMONT_LOG_LEVEL", "INFO", _LEVELS)},
+    "loggers": {
+        # Else Django sends its own lines past the handler above.
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+        **{name: {"level": "WARNING"} for name in _TALKATIVE},
+    },
 }
+# What was read from files, for «manage.py check» to look at who else can read them.
+DUMONT_SECRET_FILES = dict(env.secret_files)

@@ -1,13 +1,20 @@
-"""Checks of an installation that need its database: ``manage.py check --database default``, and every migration."""
+"""Checks of an installation: who can read its secrets, who is answered, and, with ``--database default``, its keys.
+
+Every migration makes the last ones, too.
+"""
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
+from django.http.request import validate_host
 
 from hibernation.models import ProviderCredential, WorkspaceKey
 from hibernation.providers.accounts import KEY_SETTINGS
@@ -56,3 +63,40 @@ def _warning(provider: str) -> Warning:
         hint=f"Set {KEY_SETTINGS[provider]}, or enter the key in the console under provider credentials.",
         id="hibernation.W001",
     )
+
+
+@register(Tags.security)
+def check_secret_files(**_: Any) -> list[CheckMessage]:
+    """Files with secrets, and the key that machines are reached with, are for their owner and group alone."""
+    files = {**settings.DUMONT_SECRET_FILES, "DUMONT_SSH_KEY_FILE": settings.DUMONT_SSH_KEY_FILE}
+    return [_open_to_all(name, path) for name, path in files.items() if _is_open_to_all(path)]
+
+
+def _is_open_to_all(path: Path) -> bool:
+    try:
+        return bool(stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO)
+    except OSError:
+        return False
+
+
+def _open_to_all(name: str, path: Path) -> Warning:
+    return Warning(
+        f"{name}: every user of this machine can read {path}.",
+        hint=f"chmod o= {path}; a container's mount of secrets may be told the mode.",
+        id="hibernation.W002",
+    )
+
+
+@register(Tags.security, deploy=True)
+def check_base_url(**_: Any) -> list[CheckMessage]:
+    """Machines reach us by the base URL, so that its host must be among those that are answered."""
+    host = urlsplit(settings.DUMONT_BASE_URL).hostname or ""
+    if validate_host(host, settings.ALLOWED_HOSTS):
+        return []
+    return [
+        Warning(
+            f"DUMONT_ALLOWED_HOSTS lacks {host!r}, the host of DUMONT_BASE_URL: every machine is refused.",
+            hint="Add it.",
+            id="hibernation.W003",
+        )
+    ]

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore
+from celery.signals import task_postrun, task_prerun
 from django.db import connection
 
+from hibernation.logs.context import about
 from hibernation.services import asked_proofs, collect, hosts, operations, reconcile, schedules, sweep
+
+
+@task_prerun.connect
+def begin(task_id: str, task: Any, args: Any, **_: Any) -> None:
+    """Every line until the task ends says which it is, and of a step, of which operation."""
+    operation = {"operation_id": args[0]} if task.name == step.name and args else {}
+    task.request.told = ExitStack()
+    task.request.told.enter_context(about(task_id=task_id, **operation))
+
+
+@task_postrun.connect
+def end(task: Any, **_: Any) -> None:
+    task.request.told.close()
 
 
 @shared_task(name="hibernation.step")

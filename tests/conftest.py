@@ -32,11 +32,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, d
 
 @pytest.fixture
 def api(db: None) -> Client:
-    """A client with the token of a user named ana."""
-    from django.contrib.auth.models import User
+    """A client with the token of ana, an owner of the default team."""
     from django.test import Client
 
     from hibernation.services.tokens import create_api_token
+    from tests.factories import make_user
 
-    token = create_api_token(User.objects.create_user("ana"), "test")
+    token = create_api_token(make_user("ana"), "test")
     return Client(headers={"Authorization": f"Bearer {token}"})

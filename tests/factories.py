@@ -7,6 +7,9 @@ from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.contrib.auth.models import User
+
+from hibernation.domain.access import Role
 from hibernation.domain.offers import Offer
 from hibernation.domain.states import (
     InstanceStatus,
@@ -15,9 +18,20 @@ from hibernation.domain.states import (
     OperationState,
     SnapshotState,
 )
-from hibernation.models import Instance, Machine, Operation, Pack, Schedule, ScheduleRun, Snapshot
+from hibernation.models import (
+    Instance,
+    Machine,
+    Membership,
+    Operation,
+    Pack,
+    Schedule,
+    ScheduleRun,
+    Snapshot,
+    Team,
+)
 from hibernation.services.clock import db_now
 from hibernation.services.keys import current_key
+from hibernation.services.teams import default_team
 
 PROVIDER = "fake"
 _numbers = itertools.count(1)
@@ -46,7 +60,17 @@ def make_instance(**more: Any) -> Instance:
         "created_at": now,
         "provider": PROVIDER,
     }
+    if "team" not in more:
+        facts["team"] = default_team()
     return Instance.objects.create(**facts | more)
+
+
+def make_user(name: str = "ana", role: Role | None = Role.OWNER, team: Team | None = None) -> User:
+    """Somebody in one team, the default one if none is given; without a role, in none."""
+    user = User.objects.create_user(name)
+    if role is not None:
+        Membership.objects.create(team=team or default_team(), user=user, role=role)
+    return user
 
 
 def idle_for(minutes: float, now: datetime | None = None, **more: Any) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from agents.snapshot.chunk import unpack_chunk
 from agents.snapshot.errors import SnapshotError
-from agents.snapshot.format import HOLE, Manifest
-from agents.snapshot.pipeline import Growth, run_all
+from agents.snapshot.format import HOLE, FileRow, Manifest
+from agents.snapshot.pipeline import Crew, Growth
 from agents.snapshot.resume import Work, runs_of
 from agents.snapshot.room import Room
 
@@ -23,41 +24,70 @@ Wanted = dict[int, list[tuple[int, int, int]]]
 """Chunk → the places for its bytes: ``(file, run of a big file or -1, offset in the file)``."""
 
 
-def fill(work: Work, tiers: Sequence[Sequence[int]], first_done: Callable[[], None]) -> None:
+def fill(
+    work: Work, tiers: Sequence[Sequence[int]], prepare: Callable[[], None], first_done: Callable[[], None]
+) -> None:
     """Restore these files. ``first_done`` is called, in any thread, once all of the first tier is in its place.
 
-    The next tier's chunks are on their way by then: the network never waits for the processors.
+    ``prepare`` makes what they are put into, while the first chunks are on their way already. The next tier's chunks
+    are on theirs before the first tier is done: the network never waits for the processors.
     """
-    urgent = _begin(work, tiers[0])
+    urgent = _wanted(work, tiers[0])
     wanted = {number: list(targets) for number, targets in urgent.items()}
     for tier in tiers[1:]:
-        for number, targets in _begin(work, tier).items():
+        for number, targets in _wanted(work, tier).items():
             wanted.setdefault(number, []).extend(targets)
     first = list(_stored_runs(work.manifest, urgent))
     rest = _stored_runs(work.manifest, wanted.keys() - urgent.keys())
-    latch = _Latch(len(first), first_done)
+    gate, latch = Gate(), _Latch(len(first), first_done)
 
     def tasks() -> Iterator[Callable[[], None]]:
         for run in first:
-            yield lambda run=run: latch.after(partial(_fetch, work, run, wanted, True))  # type: ignore[misc]
+            yield lambda run=run: latch.after(partial(_fetch, work, run, wanted, gate, True))  # type: ignore[misc]
         for run in rest:
-            yield partial(_fetch, work, run, wanted, False)
+            yield partial(_fetch, work, run, wanted, gate, False)
 
     growth = Growth(
         DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved, lambda: not work.rooms.are_short
     )
-    run_all(tasks(), DOWNLOADERS, growth)
+    crew = Crew(tasks(), DOWNLOADERS, growth)
+    with gate.held():
+        prepare()
+        for tier in tiers:
+            _begin(work, tier)
+        if not first:
+            first_done()
+    crew.join()
+
+
+class Gate:
+    """Holds back whoever comes before all is prepared. If that fails, their tasks fail as well."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._is_open = False
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        try:
+            yield
+            self._is_open = True
+        finally:
+            self._done.set()
+
+    def wait(self) -> None:
+        self._done.wait()
+        if not self._is_open:
+            raise SnapshotError("thaw_failed", "what the files are put into could not be made")
 
 
 class _Latch:
-    """Calls ``then`` when ``count`` tasks are done; at once if there are none."""
+    """Calls ``then`` when ``count`` tasks are done; never if there are none."""
 
     def __init__(self, count: int, then: Callable[[], None]) -> None:
         self._left = count
         self._then = then
         self._lock = threading.Lock()
-        if not count:
-            then()
 
     def after(self, task: Callable[[], None]) -> None:
         task()
@@ -68,28 +98,44 @@ class _Latch:
             self._then()
 
 
-def _begin(work: Work, numbers: Iterable[int]) -> Wanted:
-    """Finish what needs no bytes, begin the big files, and tell which chunks all of these files need."""
+def _wanted(work: Work, numbers: Iterable[int]) -> Wanted:
+    """Which chunks all of these files need, less what is there already. Nothing is touched."""
     wanted: Wanted = {}
+    for number in numbers:
+        file = work.manifest.files[number]
+        if _is_small(file):
+            wanted.setdefault(file.refs[0][0], []).append((number, -1, 0))
+        else:
+            for run, at in _missing(work, number):
+                wanted.setdefault(file.refs[run][0], []).append((number, run, at))
+    return wanted
+
+
+def _is_small(file: FileRow) -> bool:
+    return bool(file.hash) and len(file.refs) == 1 and file.refs[0][0] != HOLE
+
+
+def _missing(work: Work, number: int) -> list[tuple[int, int]]:
+    file, present = work.manifest.files[number], work.present
+    return [
+        (run, at) for run, at in runs_of(file) if file.refs[run][0] != HOLE and (number, run) not in present
+    ]
+
+
+def _begin(work: Work, numbers: Iterable[int]) -> None:
+    """Finish what needs no bytes, and make room for the big files."""
     for number in numbers:
         file = work.manifest.files[number]
         if not file.size:
             work.placed[number] = work.place.small_file(file, b"")
             work.progress.add(files=1)
-            continue
-        if file.hash and len(file.refs) == 1 and file.refs[0][0] != HOLE:
-            wanted.setdefault(file.refs[0][0], []).append((number, -1, 0))
-            continue
-        runs = [(run, at) for run, at in runs_of(file) if file.refs[run][0] != HOLE]
-        missing = [(run, at) for run, at in runs if (number, run) not in work.present]
-        work.progress.add(size=file.size - sum(file.refs[run][2] for run, _ in missing))
-        work.place.stage(number, file.size)
-        work.refs_left[number] = len(missing)
-        if not missing:
-            _finish_big(work, number)
-        for run, at in missing:
-            wanted.setdefault(file.refs[run][0], []).append((number, run, at))
-    return wanted
+        elif not _is_small(file):
+            missing = _missing(work, number)
+            work.progress.add(size=file.size - sum(file.refs[run][2] for run, _ in missing))
+            work.place.stage(number, file.size)
+            work.refs_left[number] = len(missing)
+            if not missing:
+                _finish_big(work, number)
 
 
 def _stored_runs(manifest: Manifest, wanted: Iterable[int]) -> Iterator[list[int]]:
@@ -108,7 +154,7 @@ def _stored_runs(manifest: Manifest, wanted: Iterable[int]) -> Iterator[list[int
         yield run
 
 
-def _fetch(work: Work, run: list[int], wanted: Wanted, is_urgent: bool) -> None:
+def _fetch(work: Work, run: list[int], wanted: Wanted, gate: Gate, is_urgent: bool) -> None:
     """Download one run, then decode it when a processor is free for that."""
     chunks = work.manifest.chunks
     first = chunks[run[0]]
@@ -116,6 +162,7 @@ def _fetch(work: Work, run: list[int], wanted: Wanted, is_urgent: bool) -> None:
     key = work.manifest.packs[first.pack].key
     with _buffer(work, end - first.offset) as data:
         work.transfer.download(key, first.offset, data)
+        gate.wait()
         with work.rooms.lent(urgent=is_urgent) as room:
             try:
                 _unpack(work, run, data, wanted, room)

@@ -62,13 +62,18 @@ def _thaw(work: Work) -> dict[str, Any]:
         phase="look", files_total=len(manifest.files), bytes_total=sum(file.size for file in manifest.files)
     )
     work.transfer.expect([pack.key for pack in sorted(manifest.packs, key=lambda pack: pack.tier)])
-    is_empty = work.place.is_empty()
     dirs = sorted(manifest.dirs)
-    for row in dirs:
-        work.place.make_dir(row)
-    if is_empty:
-        begin_journal(work)
-    else:
+
+    def prepare() -> None:
+        for row in dirs:
+            work.place.make_dir(row)
+        if is_empty:
+            begin_journal(work)
+
+    is_empty = work.place.is_empty()
+    if not is_empty:
+        # What need not be fetched is known only after a look.
+        prepare()
         keep_finished(work)
     tiers = _tiers(work)
     progress.set(phase="download")
@@ -82,7 +87,7 @@ def _thaw(work: Work) -> dict[str, Any]:
         usable_at.append(utc_now())
         progress.set(usable=True)
 
-    fill(work, tiers, be_usable)
+    fill(work, tiers, prepare if is_empty else lambda: None, be_usable)
     progress.set(phase="finish")
     _link(work)
     work.place.drop_staging()

@@ -18,8 +18,8 @@ class Signed:
     """One object and the request that may be made for it. ``headers`` are part of the signature."""
 
     key: str
-    url: str
-    headers: dict[str, str]
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
 
 
 @dataclass(slots=True, eq=False)

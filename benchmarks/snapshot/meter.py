@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -29,12 +29,16 @@ class CommandFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds and bytes. ``cpu`` is user + system of all processes, ``rss`` the peak of the biggest one."""
+    """Seconds and bytes. ``cpu`` is user + system of all processes, ``rss`` the peak of the biggest one.
+
+    ``beside``: what all other processes and the kernel's threads took from the processors meanwhile.
+    """
 
     wall: float
     cpu: float
     rss: int
     started: float
+    beside: float = 0.0
 
 
 def measure(command: Sequence[str], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> Cost:
@@ -52,15 +56,23 @@ def measure(command: Sequence[str], *, env: dict[str, str] | None = None, cwd: P
 
 def main() -> int:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    started = time.monotonic()
+    started, busy = time.monotonic(), _busy()
     subprocess.Popen(sys.argv[2:])
     failed = _wait_for_all()
     wall = time.monotonic() - started
+    busy = _busy() - busy
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cost = Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, started)
-    facts = {"wall": cost.wall, "cpu": cost.cpu, "rss": cost.rss, "started": cost.started}
-    Path(sys.argv[1]).write_text(json.dumps(facts))
+    cpu = used.ru_utime + used.ru_stime
+    cost = Cost(wall, cpu, used.ru_maxrss * 1024, started, max(0.0, busy - cpu))
+    Path(sys.argv[1]).write_text(json.dumps(asdict(cost)))
     return 1 if failed else 0
+
+
+def _busy() -> float:
+    """Seconds that the machine's processors worked so far, whoever for."""
+    names = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    user, nice, system, _idle, _wait, irq, softirq, _steal = map(int, names)
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait_for_all() -> bool:

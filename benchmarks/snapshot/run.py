@@ -149,7 +149,8 @@ def _cost_cell(costs: Sequence[Cost]) -> str:
         return ""
     walls = [cost.wall for cost in costs]
     return (
-        f"{median(walls):.1f} / {median(cost.cpu for cost in costs):.1f} ({min(walls):.1f}–{max(walls):.1f})"
+        f"{median(walls):.1f} / {median(cost.cpu for cost in costs):.1f} + {median(cost.beside for cost in costs):.1f} "
+        f"({min(walls):.1f}–{max(walls):.1f})"
     )
 
 

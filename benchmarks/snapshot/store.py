@@ -1,7 +1,8 @@
 """The store of the benchmark and a stand-in for the control plane, in a process of its own on loopback.
 
-It speaks as much S3 as s5cmd and rclone need, checks no signature, writes with pwrite and reads with sendfile: as fast
-as nginx with dav, and it takes multipart uploads. Its CPU is counted for nobody. ``/_counters`` tells what moved.
+It speaks as much S3 as s5cmd and rclone need and restic's own REST protocol, checks no signature, writes with pwrite
+and reads with sendfile: as fast as nginx with dav, and it takes multipart uploads. Its CPU is counted for nobody.
+``/_counters`` tells what moved.
 
     python -m benchmarks.snapshot.store FOLDER [--rate BYTES_PER_SECOND] [--delay SECONDS]
 """
@@ -32,6 +33,7 @@ PART = 50 << 20
 """Every part of a multipart upload but the last must have this size: parts are written to their place at once."""
 
 _TAG = {"ETag": '"0-1"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "Accept-Ranges": "bytes"}
+_RESTIC = "application/vnd.x.restic.rest.v2"
 _SIGNED = re.compile(r"/api/agent/snapshots/([^/]+)/(uploads|downloads)\Z")
 
 
@@ -91,18 +93,23 @@ class Server:
     def _answer(self, request: Request, connection: Connection) -> None:
         if request.method == "PUT":
             self._put(request, connection)
+        elif request.method == "POST" and _is_restic(request):
+            self._post_restic(request, connection)
         elif request.method == "POST":
             connection.answer(200, self._post(request, connection.body()))
         elif request.method == "DELETE":
             with suppress(FileNotFoundError):
                 os.unlink(self._path(request.path))
-            connection.answer(204)
+            is_s3 = request.headers.get("authorization", "").startswith("AWS4")
+            connection.answer(204 if is_s3 else 200)
         elif request.path == "/_counters":
             wire = self._wire
             facts = {"received": wire.received, "sent": wire.sent, "requests": wire.requests}
             connection.answer(200, json.dumps(facts).encode())
         elif "list-type" in request.query or "delimiter" in request.query or "prefix" in request.query:
             connection.answer(200, self._list(request), {"Content-Type": "application/xml"})
+        elif request.method == "GET" and request.path.endswith("/"):
+            connection.answer(200, self._list_restic(request), {"Content-Type": _RESTIC})
         else:
             self._get(request, connection)
 
@@ -149,6 +156,26 @@ class Server:
         counted = f"<IsTruncated>false</IsTruncated><KeyCount>{len(found)}</KeyCount>"
         return _xml("ListBucketResult", counted + "".join(sorted(found)))
 
+    def _post_restic(self, request: Request, connection: Connection) -> None:
+        """A new repository, or one file of it."""
+        if "create" in request.query:
+            os.makedirs(self._path(request.path), exist_ok=True)
+        else:
+            fd = _create(self._path(request.path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                connection.body_into(fd)
+            finally:
+                os.close(fd)
+        connection.answer(200)
+
+    def _list_restic(self, request: Request) -> bytes:
+        try:
+            with os.scandir(self._path(request.path)) as entries:
+                found = [{"name": one.name, "size": one.stat().st_size} for one in entries if one.is_file()]
+        except FileNotFoundError:
+            found = []
+        return json.dumps(found).encode()
+
     def _get(self, request: Request, connection: Connection) -> None:
         try:
             fd = os.open(self._path(request.path), os.O_RDONLY)
@@ -164,6 +191,10 @@ class Server:
 
     def _path(self, path: str) -> str:
         return os.path.join(self._root, path.strip("/"))
+
+
+def _is_restic(request: Request) -> bool:
+    return not _SIGNED.match(request.path) and not {"uploads", "uploadId", "delete"} & request.query.keys()
 
 
 def _create(path: str, flags: int) -> int:

@@ -4,7 +4,7 @@ PostgreSQL, Valkey, web, beat, workers, the client of vast.ai and SSH are real, 
 time runs faster; the control plane's own waits and work do not, so they look longer than they are. Machines are one SSH
 server that answers at once: nothing is restored, and their processor time is not counted.
 
-    .venv/bin/python -m benchmarks.wakes [--instances 200] [--speed 5]
+    .venv/bin/python -m benchmarks.wakes [--instances 200] [--speed 2]
 
 Exit status 0: all awake, no call refused for haste, no launch lost or doubled.
 """
@@ -76,7 +76,7 @@ def main() -> int:
     )
     parser.add_argument("--instances", type=int, default=200)
     parser.add_argument(
-        "--speed", type=float, default=5.0, help="the market's seconds in one of ours (default 5)"
+        "--speed", type=float, default=2.0, help="the market's seconds in one of ours (default 2)"
     )
     parser.add_argument("--keep", action="store_true", help="leave the folder with the logs")
     options = parser.parse_args()

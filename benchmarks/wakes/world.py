@@ -47,6 +47,7 @@ class World:
         self._port, self._door, self._key = free_port(), free_port(), secrets.token_hex(16)
         env = {
             "DUMONT_PROVIDERS": "vast",
+            "DUMONT_REQUESTS_PER_MINUTE": "0",
             "DUMONT_VAST_URL": f"http://{HOST}:{self._port}",
             "DUMONT_VAST_API_KEY": self._key,
             "DUMONT_VAST_TIME_SCALE": str(1 / wishes.speed),
@@ -64,15 +65,12 @@ class World:
         import django
 
         django.setup()
-        from django.contrib.auth.models import User
-
         from hibernation.services.tokens import create_api_token
-        from tests.factories import make_hibernated
+        from tests.factories import make_hibernated, make_user
 
         for number in range(self.wishes.instances):
             make_hibernated(provider="vast", gpu_type=GPUS[number % len(GPUS)], image=_IMAGE)
-        user = User.objects.create_user("benchmark")
-        self._client = Client(self.stack.base_url, create_api_token(user, "benchmark"))
+        self._client = Client(self.stack.base_url, create_api_token(make_user("benchmark"), "benchmark"))
 
     def wake_all(self) -> None:
         """Asks for all the wakes over the API, eight at a time."""

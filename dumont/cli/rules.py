@@ -70,21 +70,21 @@ def _shapes(client: Client) -> dict[str, Shape]:
     """What the API says of each setting that can be changed."""
     schema = client.get("/api/schema", {"format": "json"})
     try:
-        found = schema["components"]["schemas"]["Config"]["properties"]
-        return {name: shape for name, shape in found.items() if not shape.get("readOnly")}
-    except (KeyError, AttributeError):
+        found: dict[str, Shape] = schema["components"]["schemas"]["ConfigRequest"]["properties"]
+        return found
+    except (KeyError, TypeError):
         raise Failure(Code.UNREACHABLE, "The API does not say which settings there are.") from None
 
 
 def typed(name: str, text: str, shape: Shape) -> Any:
     """``text`` as a value of the kind that the API says it takes; ``Failure`` if it is none."""
-    if text == "null" and shape.get("nullable"):
+    if text == "null" and "null" in shape["type"]:
         return None
     try:
         return _value(text, shape)
     except (ValueError, OSError) as error:
         why = f": {error.strerror}" if isinstance(error, OSError) else ""
-        raise Failure(Code.USAGE, f"{name} takes {_KINDS.get(shape['type'], shape['type'])}{why}.") from None
+        raise Failure(Code.USAGE, f"{name} takes {_KINDS.get(_kind(shape), _kind(shape))}{why}.") from None
 
 
 _KINDS = {
@@ -97,7 +97,7 @@ _KINDS = {
 
 
 def _value(text: str, shape: Shape) -> Any:
-    kind = shape["type"]
+    kind = _kind(shape)
     if kind == "boolean":
         if text.lower() not in _WORDS:
             raise ValueError(text)
@@ -114,6 +114,12 @@ def _value(text: str, shape: Shape) -> Any:
             raise ValueError(text)
         return found
     return text
+
+
+def _kind(shape: Shape) -> str:
+    """What it is when it is not null."""
+    kinds = [shape["type"]] if isinstance(shape["type"], str) else shape["type"]
+    return str(next(kind for kind in kinds if kind != "null"))
 
 
 def _list(text: str, shape: Shape) -> list[Any]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from dumont.client.errors import Unreachable
+from dumont.client.errors import Refused, Unreachable
 from dumont.client.http import Answer, Client
 from dumont.client.operations import ENDED, Operation, Steps, standing, why_ended
 from dumont.client.units import plain
@@ -23,6 +23,7 @@ from .language import in_language
 from .output import console
 
 LOOK_EVERY = 1.0
+_TOO_MANY = 429
 PATIENCE = 60.0
 """How long a server may be away, as while it restarts, before the waiting ends."""
 _LINE_EVERY = 5.0
@@ -79,12 +80,14 @@ def _watch(client: Client, operation: Operation, view: View, until: float | None
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
-    """What a harmless question is answered; asked again for ``PATIENCE`` while the server is away."""
+    """What a harmless question is answered; for ``PATIENCE`` asked again while the server is away or hears too many."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return ask()
-        except Unreachable:
+        except (Unreachable, Refused) as error:
+            if isinstance(error, Refused) and error.status != _TOO_MANY:
+                raise
             if time.monotonic() >= deadline:
                 raise
             pause(LOOK_EVERY)

@@ -157,6 +157,13 @@ def _refused(reply: httpx.Response) -> ClientError:
         error = reply.json()["error"]
         fields = error.get("fields")
         told = {str(k): str(v) for k, v in fields.items()} if isinstance(fields, dict) else {}
-        return Refused(reply.status_code, str(error.get("code", "")), str(error["message"]), told)
+        message = f"{error['message']}{_where_to_look(reply)}"
+        return Refused(reply.status_code, str(error.get("code", "")), message, told)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Refused(reply.status_code, "", reply.text[:_SHOWN] or reply.reason_phrase)
+
+
+def _where_to_look(reply: httpx.Response) -> str:
+    """What failed over there is in the server's log under this id."""
+    known = reply.headers.get("X-Request-Id", "")
+    return f" (request {known[:_SHOWN]})" if known and reply.is_server_error else ""

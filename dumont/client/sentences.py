@@ -1,4 +1,4 @@
-"""Sentences in another language: each is read back by the template it was made from. English stays the record.
+"""Sentences in another language: each is read back by its template. English stays the record.
 
 A catalogue is a gettext file. The places of its templates are ``{0}`` to ``{9}``; what stands in one is read in turn.
 """

@@ -15,7 +15,10 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "lint-imports": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
     "migrations": ("manage.py", "makemigrations", "--check", "--dry-run"),
     "manage.py check": ("manage.py", "check"),
+    "manage.py check --deploy": ("manage.py", "check", "--deploy", "--fail-level", "WARNING"),
 }
+# As on a server that people reach; with a bad value of any of these the check would say so.
+DEPLOYED = {"DUMONT_BASE_URL": "https://dumont.example.org", "DUMONT_ALLOWED_HOSTS": "dumont.example.org"}
 
 
 def main(checks: dict[str, tuple[str, ...]] = CHECKS) -> int:
@@ -29,7 +32,7 @@ def main(checks: dict[str, tuple[str, ...]] = CHECKS) -> int:
 
 def _failed(name: str, arguments: tuple[str, ...], env: dict[str, str]) -> bool:
     print(f"== {name}", flush=True)
-    return call(arguments, env) != 0
+    return call(arguments, env | (DEPLOYED if "--deploy" in arguments else {})) != 0
 
 
 if __name__ == "__main__":

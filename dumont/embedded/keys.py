@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -17,8 +17,8 @@ from .folders import private_folder
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    secret_key: str
-    encryption_key: str
+    secret_key: str = field(repr=False)
+    encryption_key: str = field(repr=False)
     ssh_key_file: Path
 
 

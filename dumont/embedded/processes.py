@@ -47,7 +47,7 @@ class Program:
     name: str
     argv: tuple[str, ...]
     log: Path
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: Path | None = None
     identity: Identity = Identity.SELF
     stop_signal: signal.Signals = signal.SIGTERM

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .environment import HOST, PROJECT
@@ -30,7 +30,7 @@ class Table:
 class Surroundings:
     """What a table is made from."""
 
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     logs: Path
     port: int
     workers: tuple[str, ...]
@@ -44,7 +44,8 @@ def project_table(around: Surroundings) -> Table:
 
 def _setup(around: Surroundings) -> Iterator[Program]:
     yield _python(around, "migrate", ("manage.py", "migrate", "--no-input"))
-    if not _static(around).exists():
+    # The newest of what is in there: an older folder lacks it.
+    if not (_static(around) / "drf_spectacular_sidecar").exists():
         yield _python(around, "static", ("manage.py", "collectstatic", "--no-input"))
 
 

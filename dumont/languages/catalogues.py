@@ -65,7 +65,9 @@ SERVER = Catalogue(
     words_of_the_console,
     # The local provider, the commands and the drill speak to whoever runs them, in English.
     without=r"/offers/gpus|services/(keys|drill)|runpod/places|/bundle|providers/local/|/mirroring"
-    r"|snapshots/(advice|checkup|comparison|trial)",
+    r"|snapshots/(advice|checkup|comparison|trial)"
+    # The description of the API is for programmers.
+    r"|api/(agent_routes|describing|examples|root|schema|shapes)",
     unsaid=frozenset(
         {
             "{0} h {1} min",

@@ -35,8 +35,16 @@ _OTHERS = (
 )
 
 
-def words_of_the_console() -> Iterator[str]:
+def words_of_the_console() -> list[str]:
+    """As they are written, whichever language is spoken now."""
     django.setup()
+    from django.utils.translation import override
+
+    with override("en"):
+        return list(_words())
+
+
+def _words() -> Iterator[str]:
     yield from JOINERS
     yield from _OTHERS
     for words in _states():

@@ -1,4 +1,4 @@
-"""What the command line's help says, from its tree of commands, and the few words of its library."""
+"""What the command line's help says, from its tree of commands, and the few words that its library tells itself."""
 
 from __future__ import annotations
 

@@ -10,10 +10,23 @@ from hibernation.admin import (
     operations,
     schedules,
     snapshots,
+    teams,
     tokens,
 )
+from hibernation.admin.login import LoginForm
 
-__all__ = ["accounts", "events", "instances", "machines", "operations", "schedules", "snapshots", "tokens"]
+__all__ = [
+    "accounts",
+    "events",
+    "instances",
+    "machines",
+    "operations",
+    "schedules",
+    "snapshots",
+    "teams",
+    "tokens",
+]
 
 admin.site.site_header = admin.site.site_title = "Dumont"
 admin.site.index_title = "Console"
+admin.site.login_form = LoginForm

@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -18,6 +17,7 @@ from hibernation.admin.machines import provider_page
 from hibernation.admin.operations import may_be_cancelled, steps_of
 from hibernation.admin.schedules import lines_of
 from hibernation.admin.shared import ShowingAdmin
+from hibernation.admin.teams import MOVES, InstanceMoves
 from hibernation.admin.words import (
     NONE,
     badge,
@@ -45,16 +45,17 @@ _AT_REST = 15
 
 
 @admin.register(Instance)
-class InstanceAdmin(ShowingAdmin, InstanceOrders):
+class InstanceAdmin(ShowingAdmin, InstanceOrders, InstanceMoves):
     list_display = (
         "workspace",
+        "team",
         "standing",
         "agent",
         "doing",
         "hardware",
         "storage",
     )
-    list_filter = ("status", "provider")
+    list_filter = ("status", "provider", "team")
     search_fields = ("id", "name")
     ordering = ("id",)
     actions = ("hibernate", "wake", "save_now")
@@ -127,14 +128,14 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders):
     readonly_fields = ("storage",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
-        rows = with_what_goes_on(super().get_queryset(request)).annotate(seen_at=Now())
-        return with_storage(rows)
+        return with_storage(with_what_goes_on(super().get_queryset(request)))
 
     def get_urls(self) -> list[URLPattern]:
         site, verbs = self.admin_site.admin_view, "hibernation_instance"
         return [
             path("operation/<int:number>/cancel/", site(self.cancel_view), name=f"{verbs}_cancel"),
             path("<path:object_id>/settings/", site(self.settings_view), name=f"{verbs}_settings"),
+            path("<path:object_id>/team/", site(self.move_view), name=f"{verbs}_team"),
             path("<path:object_id>/order/<slug:verb>/", site(self.order_view), name=f"{verbs}_order"),
             *super().get_urls(),
         ]
@@ -198,6 +199,7 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders):
             "waiting": instance.operations.filter(state="queued").first(),
             "buttons": _buttons(instance) if may_order else [],
             "has_operate": may_order,
+            "may_move": request.user.has_perm(MOVES),
             "schedule": row,
             "occurrences": lines_of(row, 7) if row else [],
             "timeline": instance.events.order_by("-id")[:_EVENTS_SHOWN],

@@ -17,7 +17,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from hibernation.admin.shared import ActingAdmin, actor_of
 from hibernation.admin.words import NOTHING, ago, badge
-from hibernation.models import ApiToken
+from hibernation.domain.access import Scope
+from hibernation.models import ApiToken, Team
+from hibernation.models.choices import choices
 from hibernation.services.tokens import create_api_token, revoke_api_token
 
 _EXPIRES_IN_DAYS_AT_MOST = 3650
@@ -35,10 +37,20 @@ class TokenForm(forms.Form):
         help_text="empty: when it is revoked",
     )
 
+    scope = forms.ChoiceField(choices=choices(Scope), help_text="the most it may do, whatever its user may")
+    team = forms.ModelChoiceField(
+        Team.objects.none(), required=False, help_text="good for this one only; empty: for all of its user's"
+    )
+
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request.POST or None)
         self._own = request.user
-        if getattr(request.user, "is_superuser", False):
+        is_root = getattr(request.user, "is_superuser", False)
+        teams = Team.objects.order_by("name")
+        self.fields["team"].queryset = (  # type: ignore[attr-defined]
+            teams if is_root else teams.filter(memberships__user=request.user.pk)
+        )
+        if is_root:
             people = get_user_model()._default_manager.filter(is_active=True)
             self.fields["user"] = forms.ModelChoiceField(people, initial=request.user.pk)
 
@@ -49,11 +61,22 @@ class TokenForm(forms.Form):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ActingAdmin):
-    list_display = ("shown", "name", "user", "standing", "created_at", "used", "expires_at")
-    list_select_related = ("user",)
+    list_display = ("shown", "name", "user", "scope", "team", "standing", "created_at", "used", "expires_at")
+    list_select_related = ("user", "team")
+    list_filter = ("scope", "team")
     search_fields = ("name", "=user__username", "prefix")
     ordering = ("-id",)
-    fields = ("shown", "name", "user", "created_at", "last_used_at", "expires_at", "revoked_at")
+    fields = (
+        "shown",
+        "name",
+        "user",
+        "scope",
+        "team",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    )
     readonly_fields = ("shown",)
     actions = ("revoke",)
 
@@ -94,7 +117,13 @@ class ApiTokenAdmin(ActingAdmin):
             return self.page(request, "token_form.html", "New token", form=form)
         days = form.cleaned_data["days"]
         lifetime = timedelta(days=days) if days else None
-        secret = create_api_token(form.owner, form.cleaned_data["name"], lifetime)
+        secret = create_api_token(
+            form.owner,
+            form.cleaned_data["name"],
+            lifetime,
+            scope=Scope(form.cleaned_data["scope"]),
+            team=form.cleaned_data["team"],
+        )
         page = self.page(request, "token_made.html", "A new token", secret=secret, owner=form.owner)
         page["Cache-Control"] = "no-store"
         return page

@@ -10,6 +10,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from hibernation.logs.context import tell
 from hibernation.models import ApiToken
 from hibernation.services.tokens import AgentToken, find_api_token, read_agent_token
 
@@ -21,7 +22,10 @@ def bearer(request: HttpRequest | Request) -> str | None:
 
 def agent_token(request: HttpRequest) -> AgentToken | None:
     raw = bearer(request)
-    return read_agent_token(raw) if raw is not None else None
+    token = read_agent_token(raw) if raw is not None else None
+    if token is not None:
+        tell(agent_of=token.machine_id)
+    return token
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -34,6 +38,7 @@ class TokenAuthentication(BaseAuthentication):
         token = find_api_token(raw)
         if token is None or not token.user.is_active:
             raise AuthenticationFailed("This token is unknown, expired or revoked.")
+        tell(user=token.user.get_username(), token_prefix=token.prefix)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:

@@ -8,14 +8,15 @@ from typing import Annotated, Literal
 import msgspec
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 from msgspec import Meta, Struct
 
 from agents.snapshot.format import MAX_MANIFEST_STORED, MAX_PACK
 from hibernation.api.authentication import agent_token
 from hibernation.api.bodies import read_body
-from hibernation.api.errors import error_response, plain_error
+from hibernation.api.errors import error_response, only, plain_error
+from hibernation.api.permissions import needs
 from hibernation.api.places import BOXES
+from hibernation.domain.access import Need
 from hibernation.domain.errors import DumontError
 from hibernation.services.snapshots import Announced, SignedObject, issue_downloads, issue_uploads
 from hibernation.services.tokens import AgentToken
@@ -40,8 +41,9 @@ class DownloadsBody(Struct, frozen=True):
     keys: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(min_length=1, max_length=MAX_OBJECTS)]
 
 
+@needs(POST=Need.AGENT)
 @csrf_exempt
-@require_POST
+@only("POST")
 def uploads(request: HttpRequest, snapshot: str) -> JsonResponse:
     """URLs to store packs and the manifest of the snapshot this machine is writing."""
 
@@ -54,8 +56,9 @@ def uploads(request: HttpRequest, snapshot: str) -> JsonResponse:
     return _answer(request, issue)
 
 
+@needs(POST=Need.AGENT)
 @csrf_exempt
-@require_POST
+@only("POST")
 def downloads(request: HttpRequest, snapshot: str) -> JsonResponse:
     """URLs to read objects of a snapshot of this machine's instance."""
 

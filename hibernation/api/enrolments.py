@@ -8,7 +8,6 @@ import msgspec
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
 from drf_spectacular.utils import extend_schema
 from msgspec import Meta, Struct
 from rest_framework import serializers
@@ -17,12 +16,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hibernation.api.authentication import bearer
-from hibernation.api.errors import error_response, plain_error
-from hibernation.api.registering import ConsentField, first_provider
+from hibernation.api.callers import caller_of
+from hibernation.api.errors import error_response, only, plain_error
+from hibernation.api.permissions import needs
+from hibernation.api.registering import ConsentField, TeamField, first_provider
 from hibernation.api.replies import actor_of
 from hibernation.api.serializers import KnownFieldsSerializer
 from hibernation.box.enrol import enrol_script
+from hibernation.domain.access import Need
 from hibernation.domain.errors import DumontError
+from hibernation.services.access import team_for_new
 from hibernation.services.adopt import claim_enrolment, issue_enrolment
 from hibernation.services.steps.rentals import our_public_key
 
@@ -31,6 +34,7 @@ class EnrolmentWishSerializer(KnownFieldsSerializer):
     """Of which provider's account the machine will be."""
 
     provider = serializers.CharField(default=first_provider, max_length=32)
+    team = TeamField()
     may_be_destroyed = ConsentField(help_text="true: hibernating may end this rental")
 
 
@@ -44,12 +48,16 @@ class EnrolmentSerializer(serializers.Serializer[Any]):
 
 
 class EnrolmentsView(APIView):
+    needs = {"POST": Need.ADMIN}
+    wishes = {"POST": EnrolmentWishSerializer}
+
     @extend_schema(request=EnrolmentWishSerializer, responses={201: EnrolmentSerializer})
     def post(self, request: Request) -> Response:
         """One line for a rented machine, which has it adopted. It must be of this installation's own account."""
         wish = EnrolmentWishSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
-        token, row = issue_enrolment(wish.validated_data["provider"], actor=actor_of(request))
+        team = team_for_new(caller_of(request), wish.validated_data.get("team"))
+        token, row = issue_enrolment(wish.validated_data["provider"], actor=actor_of(request), team=team)
         command = f"curl -fsS {settings.DUMONT_BASE_URL}/api/enrol.sh | sh -s -- {token}"
         told = {"command": command, "token": token, "provider": row.provider, "expires_at": row.expires_at}
         return Response(EnrolmentSerializer(told).data, status=201)
@@ -59,8 +67,9 @@ class Claim(Struct, frozen=True):
     contract_id: Annotated[str, Meta(pattern="^[A-Za-z0-9]{1,64}$")]
 
 
+@needs(POST=Need.PUBLIC)
 @csrf_exempt
-@require_POST
+@only("POST")
 def claim(request: HttpRequest) -> JsonResponse:
     """A machine shows its token and says which rental it is."""
     token = bearer(request)
@@ -75,7 +84,9 @@ def claim(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"instance_id": operation.instance_id, "operation": operation.pk}, status=202)
 
 
-@require_GET
+@needs(GET=Need.PUBLIC)
+@csrf_exempt
+@only("GET", "HEAD")
 def script(request: HttpRequest) -> HttpResponse:
     """The same for everybody, and without a secret: the token is its argument."""
     text = enrol_script(settings.DUMONT_BASE_URL, our_public_key())

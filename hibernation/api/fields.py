@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from hibernation.said import in_language
@@ -57,6 +60,24 @@ class MinutesField(StrictFloatField):
 
     def run_validators(self, value: Any) -> None:
         super().run_validators(value.total_seconds() / 60 if isinstance(value, timedelta) else value)
+
+
+_PRICE = re.compile(r"\d{1,6}(\.\d{1,4})?", re.ASCII)
+
+
+@extend_schema_field(
+    {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_PRICE.pattern}$"}]}
+)
+class PriceField(serializers.DecimalField):
+    """USD an hour, as a number or a text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour", **kwargs)
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if isinstance(data, str) and not _PRICE.fullmatch(data):
+            self.fail("invalid")
+        return super().to_internal_value(data)
 
 
 class StrictBooleanField(serializers.BooleanField):

@@ -25,6 +25,7 @@ from rest_framework.views import APIView
 
 from hibernation.api.errors import plain_error
 from hibernation.api.places import FILES, busy
+from hibernation.domain.access import Need
 from hibernation.models import Snapshot
 from hibernation.services.browse import find_file, find_snapshot, list_entries, read_file, shown
 from hibernation.snapshots.filesystem import StoreRefused, parse_range
@@ -90,6 +91,9 @@ class _AnyType(BaseContentNegotiation):
 
 
 class FilesView(APIView):
+    needs = {"GET": Need.READ}
+    refusals = (409, 410, 502)
+
     @extend_schema(
         parameters=[
             PATH,
@@ -115,6 +119,8 @@ class FilesView(APIView):
 
 
 class ContentView(APIView):
+    needs = {"GET": Need.READ}
+    refusals = (409, 410, 416, 502)
     content_negotiation_class = _AnyType
 
     @extend_schema(

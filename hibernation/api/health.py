@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
 
+from hibernation.api.errors import only
 from hibernation.services.accounts import facts_of_all
 
 
-@require_safe
+@only("GET", "HEAD")
 def livez(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
-@require_safe
+@only("GET", "HEAD")
 def readyz(request: HttpRequest) -> JsonResponse:
     """503 when the database does not answer. ``lists``: seconds since each provider's last complete list, or null.
 

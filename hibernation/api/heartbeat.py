@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import msgspec
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 from msgspec import Meta, Struct
 
 from agents.protocol import (
@@ -22,8 +21,10 @@ from agents.protocol import (
 )
 from hibernation.api.authentication import agent_token
 from hibernation.api.bodies import read_body
-from hibernation.api.errors import error_response, plain_error
+from hibernation.api.errors import error_response, only, plain_error
+from hibernation.api.permissions import needs
 from hibernation.api.places import HEARTBEATS
+from hibernation.domain.access import Need
 from hibernation.domain.errors import DumontError
 from hibernation.domain.heartbeats import Beat
 from hibernation.services.heartbeats import Answer, Heartbeat, receive_heartbeat
@@ -79,8 +80,9 @@ MAX_DEPTH = 16
 _decoder = msgspec.json.Decoder(HeartbeatBody)
 
 
+@needs(POST=Need.AGENT)
 @csrf_exempt
-@require_POST
+@only("POST")
 def agent_status(request: HttpRequest) -> JsonResponse:
     """Receive one heartbeat. The answer means that it is committed."""
     token = agent_token(request)

@@ -12,9 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from hibernation.api.fields import SentenceField
+from hibernation.api.callers import caller_of
+from hibernation.api.fields import PriceField, SentenceField
 from hibernation.api.serializers import KnownFieldsSerializer, PlaceField
-from hibernation.domain.errors import NotFound
+from hibernation.domain import access
 from hibernation.domain.offers import (
     Need,
     Offer,
@@ -29,6 +30,7 @@ from hibernation.domain.offers.words import reasons, why_not
 from hibernation.models import Instance
 from hibernation.providers.registry import provider_names
 from hibernation.said import in_language
+from hibernation.services.access import Caller, find_instance
 from hibernation.services.facts import wanted
 from hibernation.services.offers import need_of, ranking_for_people
 
@@ -48,9 +50,7 @@ class QuestionSerializer(KnownFieldsSerializer):
     provider = serializers.CharField(required=False, max_length=32, help_text="not with an instance")
     gpu_type = serializers.CharField(required=False, max_length=64)
     region = PlaceField(required=False, max_length=32, help_text="regions or countries: EU, SE or EU,US")
-    max_price = serializers.DecimalField(
-        required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
-    )
+    max_price = PriceField(required=False)
     disk_gb = serializers.IntegerField(required=False, min_value=1, max_value=1_000_000)
     limit = serializers.IntegerField(
         required=False, default=20, min_value=1, max_value=200, help_text="of each list"
@@ -158,24 +158,24 @@ class MarketSerializer(serializers.Serializer[Any]):
 class OffersView(APIView):
     """Which offers there are now, and which one a wake would take."""
 
+    needs = {"GET": access.Need.READ}
+
     @extend_schema(operation_id="offers_list", parameters=[QuestionSerializer], responses=MarketSerializer)
     def get(self, request: Request) -> Response:
         """Ranked by what the work would cost there; lists of offers may be a minute old."""
         question = QuestionSerializer(data=request.query_params.dict())
         question.is_valid(raise_exception=True)
         asked = question.validated_data
-        provider, want, need = _question(asked)
+        provider, want, need = _question(caller_of(request), asked)
         ranking = ranking_for_people(provider, want, need)
         return Response(_reply(provider, ranking, asked["limit"]))
 
 
-def _question(asked: Mapping[str, Any]) -> tuple[str, OfferFilter, Need]:
+def _question(caller: Caller, asked: Mapping[str, Any]) -> tuple[str, OfferFilter, Need]:
     if "instance" not in asked:
         provider = asked.get("provider", provider_names()[0])
         return provider, wanted(Instance(provider=provider), asked, None), Need()
-    found = Instance.objects.select_related("snapshot").filter(pk=asked["instance"]).first()
-    if found is None:
-        raise NotFound(f"There is no instance {asked['instance']!r}.")
+    found = find_instance(caller, asked["instance"])
     return found.provider, wanted(found, asked, found.snapshot), need_of(found, found.snapshot)
 
 

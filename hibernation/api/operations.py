@@ -5,39 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_serializer
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_serializer
 from rest_framework import serializers, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from hibernation.api.callers import caller_of
+from hibernation.api.filters import OperationFilters, chosen, described
 from hibernation.api.paging import page_of
 from hibernation.api.replies import accepted, actor_of
 from hibernation.api.serializers import OperationSerializer
+from hibernation.domain.access import Need
 from hibernation.domain.errors import NotFound
-from hibernation.domain.states import OperationKind, OperationState
-from hibernation.models import Instance, Operation
+from hibernation.domain.states import OperationState
+from hibernation.models import Operation
+from hibernation.services.access import Caller, team_of_instance, visible_operations
 from hibernation.services.cancelling import request_cancel
-
-FILTERS = [
-    OpenApiParameter("instance", OpenApiTypes.STR, description="Its id."),
-    OpenApiParameter(
-        "kind",
-        OpenApiTypes.STR,
-        enum=[kind.value for kind in OperationKind],
-        description="Several with commas.",
-    ),
-    OpenApiParameter(
-        "state",
-        OpenApiTypes.STR,
-        enum=[state.value for state in OperationState],
-        description="Several with commas.",
-    ),
-    OpenApiParameter("limit", OpenApiTypes.INT),
-    OpenApiParameter("cursor", OpenApiTypes.STR),
-]
 
 
 @extend_schema_serializer(many=False)
@@ -51,20 +35,24 @@ class OperationsSerializer(serializers.Serializer[Any]):
 class OperationViewSet(viewsets.GenericViewSet[Operation]):
     """Hibernations, wakes, snapshots and adoptions: their steps, progress and results."""
 
+    queryset = Operation.objects.none()
     serializer_class = OperationSerializer
+    needs = {"GET": Need.READ}
     pagination_class = None
+    filterset_class = OperationFilters
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[Operation]:
-        return Operation.objects.prefetch_related("steps")
+        return visible_operations(caller_of(self.request)).prefetch_related("steps")
 
-    @extend_schema(parameters=FILTERS, responses=OperationsSerializer)
+    @extend_schema(parameters=described(OperationFilters), responses=OperationsSerializer)
     def list(self, request: Request) -> Response:
-        """Newest first; ``next`` leads to older ones."""
-        rows, following = page_of(_chosen(self.get_queryset(), request), request, self)
+        """Operations, newest first; ``next`` leads to older ones."""
+        rows, following = page_of(_chosen(self.get_queryset(), caller_of(request), request), request, self)
         return Response(OperationsSerializer({"operations": rows, "next": following}).data)
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """One, with its steps, its progress and what it came to."""
         return Response(OperationSerializer(self._find(pk)).data)
 
     @extend_schema(
@@ -74,7 +62,7 @@ class OperationViewSet(viewsets.GenericViewSet[Operation]):
             202: OpenApiResponse(OperationSerializer, description="It turns back."),
         },
     )
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], needs={"POST": Need.OPERATE})
     def cancel(self, request: Request, pk: str) -> Response:
         """Call it off. 409 once it has ended, and for a hibernation that ends the machine already."""
         operation = request_cancel(int(pk), actor=actor_of(request))
@@ -89,22 +77,9 @@ class OperationViewSet(viewsets.GenericViewSet[Operation]):
         return found
 
 
-def _chosen(operations: QuerySet[Operation], request: Request) -> QuerySet[Operation]:
+def _chosen(operations: QuerySet[Operation], caller: Caller, request: Request) -> QuerySet[Operation]:
     """Those that the query asks for; an instance that does not exist is no empty list."""
+    found = chosen(OperationFilters, operations, request)
     if instance := request.query_params.get("instance"):
-        if "\0" in instance or not Instance.objects.filter(pk=instance).exists():
-            raise NotFound(f"There is no instance {instance!r}.")
-        operations = operations.filter(instance=instance)
-    if kinds := _words(request, "kind", OperationKind):
-        operations = operations.filter(kind__in=kinds)
-    if states := _words(request, "state", OperationState):
-        operations = operations.filter(state__in=states)
-    return operations
-
-
-def _words(request: Request, name: str, known: type[OperationKind] | type[OperationState]) -> list[str]:
-    words = [word for word in request.query_params.get(name, "").split(",") if word]
-    unknown = sorted(set(words) - {one.value for one in known})
-    if unknown:
-        raise ValidationError({name: f"There is no {name} {unknown[0]!r}."})
-    return words
+        team_of_instance(caller, instance)
+    return found

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from django.db.models import QuerySet
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from hibernation.models.instance import INSTANCE_ID
 
 MAX_ROWS = 500
+_FORGED = "This is not a cursor of ours."
 
 
 class NewestFirst(CursorPagination):
@@ -25,10 +26,13 @@ class NewestFirst(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Any:
         """DRF hands the position in a forged cursor to the database as it is."""
-        cursor = super().decode_cursor(request)
+        try:
+            cursor = super().decode_cursor(request)
+        except NotFound:
+            raise ValidationError({"cursor": _FORGED}) from None
         position = None if cursor is None else cursor.position
         if position is not None and not self.key.fullmatch(str(position)):
-            raise ValidationError({"cursor": "This is not a cursor of ours."})
+            raise ValidationError({"cursor": _FORGED})
         return cursor
 
 

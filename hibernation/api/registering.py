@@ -4,31 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
-from rest_framework.request import Request
 
-from hibernation.api.fields import StrictBooleanField, WholeNumberField
+from hibernation.api.fields import PriceField, StrictBooleanField, WholeNumberField
 from hibernation.api.serializers import ConfigSerializer, KnownFieldsSerializer, PlaceField, StatusSerializer
-from hibernation.domain.states import InstanceStatus
-from hibernation.models import Instance
 from hibernation.providers.registry import provider_names
 
-FILTERS = [
-    OpenApiParameter(
-        "status",
-        OpenApiTypes.STR,
-        enum=[status.value for status in InstanceStatus],
-        description="Several with commas. Without it: all but released ones.",
-    ),
-    OpenApiParameter("provider", OpenApiTypes.STR),
-    OpenApiParameter("search", OpenApiTypes.STR, description="A part of the id or the name."),
-    OpenApiParameter("limit", OpenApiTypes.INT),
-    OpenApiParameter("cursor", OpenApiTypes.STR),
-]
 LEAVE_MACHINE = OpenApiParameter(
     "leave_machine",
     OpenApiTypes.BOOL,
@@ -39,7 +23,6 @@ DELETE_SNAPSHOTS = OpenApiParameter(
     OpenApiTypes.BOOL,
     description="true: delete every copy of the workspace, the last one too.",
 )
-_LONGEST_SEARCH = 100
 
 
 @extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
@@ -58,6 +41,7 @@ class ContractField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field({"type": "boolean", "const": True})
 class ConsentField(StrictBooleanField):
     """The words that people must have read before a rental of theirs comes into our care."""
 
@@ -68,6 +52,14 @@ class ConsentField(StrictBooleanField):
                 "Send true if that is meant."
             )
         return data
+
+
+class TeamField(serializers.CharField):
+    """Whose it will be: one of the caller's teams, by name."""
+
+    def __init__(self) -> None:
+        help_text = "whose it will be; without it, your first team in which you are an owner"
+        super().__init__(required=False, max_length=64, help_text=help_text)
 
 
 def first_provider() -> str:
@@ -81,6 +73,7 @@ class AdoptSerializer(KnownFieldsSerializer):
     contract_id = ContractField(required=False)
     instance_id = serializers.RegexField("^.+_[A-Za-z0-9]+$", required=False, max_length=64)
     name = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    team = TeamField()
     may_be_destroyed = ConsentField(help_text="true: hibernating may end this rental")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -103,11 +96,10 @@ class CreateSerializer(KnownFieldsSerializer):
     gpu_count = WholeNumberField(required=False, min_value=1, max_value=64)
     image = serializers.CharField(max_length=200)
     region = PlaceField(required=False, max_length=32)
-    max_price = serializers.DecimalField(
-        required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
-    )
+    max_price = PriceField(required=False)
     disk_gb = WholeNumberField(required=False, min_value=1, max_value=1_000_000)
     name = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    team = TeamField()
 
 
 class ChangeSerializer(ConfigSerializer):
@@ -122,29 +114,3 @@ class InstancesSerializer(serializers.Serializer[Any]):
 
     instances = StatusSerializer(many=True)
     next = serializers.CharField(allow_null=True)
-
-
-def chosen(instances: QuerySet[Instance], request: Request) -> QuerySet[Instance]:
-    """Those that the query asks for; ``ValidationError`` for one that makes no sense."""
-    asked = request.query_params
-    statuses = [word for word in asked.get("status", "").split(",") if word]
-    unknown = sorted(set(statuses) - {status.value for status in InstanceStatus})
-    if unknown:
-        raise ValidationError({"status": f"There is no status {unknown[0]!r}."})
-    instances = (
-        instances.filter(status__in=statuses)
-        if statuses
-        else instances.exclude(status=InstanceStatus.RELEASED)
-    )
-    if provider := asked.get("provider"):
-        instances = instances.filter(provider=_text("provider", provider))
-    if search := asked.get("search"):
-        text = _text("search", search)
-        instances = instances.filter(Q(pk__icontains=text) | Q(name__icontains=text))
-    return instances
-
-
-def _text(name: str, value: str) -> str:
-    if "\0" in value or len(value) > _LONGEST_SEARCH:
-        raise ValidationError({name: f"At most {_LONGEST_SEARCH} characters."})
-    return value

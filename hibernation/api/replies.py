@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -16,9 +15,18 @@ from hibernation.domain.states import OperationState
 from hibernation.models import Operation
 from hibernation.said import in_language
 
-WAIT = OpenApiParameter("wait", OpenApiTypes.FLOAT, description="Seconds to wait for the end, at most 300.")
+WAIT = OpenApiParameter(
+    "wait",
+    {"type": "number", "minimum": 0},
+    description="Seconds to wait for the end, at most 300. `Prefer: wait=SECONDS` says the same.",
+)
 LOOK_EVERY_SECONDS = 2
-KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[ -~]+$"},
+    OpenApiParameter.HEADER,
+    description="Of your choice. An order sent again with the same key is answered, and not given twice.",
+)
 
 
 def actor_of(request: Request) -> str:

@@ -9,20 +9,23 @@ from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hibernation.api.callers import caller_of
 from hibernation.api.fields import MinutesField, StrictBooleanField
 from hibernation.api.replies import actor_of
 from hibernation.api.serializers import KnownFieldsSerializer
-from hibernation.domain.errors import NotFound
+from hibernation.api.shapes import NoScheduleSerializer, PreviewSerializer
+from hibernation.domain.access import Need
 from hibernation.domain.timetable import Forecast, Terms, Weekday, WhenBusy
-from hibernation.models import Instance, Schedule
+from hibernation.models import Schedule
 from hibernation.said import in_language
+from hibernation.services.access import team_of_instance, visible_schedules
 from hibernation.services.schedules import delete_schedule, put_schedule
 from hibernation.services.schedules.changing import ScheduleWish
 from hibernation.services.schedules.plans import calendar_of, preview_of, shown_next
@@ -33,9 +36,11 @@ _DEFAULT = Terms()
 _MOST_OFF = 1000
 _LONGEST_PREVIEW = 366
 _MOST_IN_CALENDAR = 200
+DAYS_AHEAD = {"type": "integer", "minimum": 1, "maximum": _LONGEST_PREVIEW}
 _CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 
+@extend_schema_field({"type": "string", "pattern": f"^{_CLOCK.pattern}$"})
 class LocalTimeField(serializers.TimeField):
     """``HH:MM``, and nothing else that could be taken for one."""
 
@@ -99,6 +104,9 @@ class ScheduleSerializer(KnownFieldsSerializer):
 class ScheduleView(APIView):
     """One instance's schedule. Without one: ``{"enabled": false}``."""
 
+    needs = {"GET": Need.READ, "PUT": Need.OPERATE, "DELETE": Need.OPERATE}
+    wishes = {"PUT": ScheduleSerializer}
+
     @extend_schema(responses=ScheduleSerializer)
     def get(self, request: Request, instance_id: str) -> Response:
         row = _schedule(instance_id)
@@ -107,14 +115,13 @@ class ScheduleView(APIView):
     @extend_schema(request=ScheduleSerializer, responses=ScheduleSerializer)
     def put(self, request: Request, instance_id: str) -> Response:
         """Set when it wakes and sleeps; this replaces the schedule that was there."""
-        _schedule(instance_id)
         wish = ScheduleSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         return Response(
             _shown(put_schedule(instance_id, _wish(wish.validated_data), actor=actor_of(request)))
         )
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses={200: NoScheduleSerializer})
     def delete(self, request: Request, instance_id: str) -> Response:
         """Take it away. Repeatable."""
         delete_schedule(instance_id, actor=actor_of(request))
@@ -124,9 +131,11 @@ class ScheduleView(APIView):
 class PreviewView(APIView):
     """What the schedule does in the next days, on the user's clock and in UTC, and what it will cost."""
 
+    needs = {"GET": Need.READ}
+
     @extend_schema(
-        parameters=[OpenApiParameter("days", int, description="1 to 366; 14 if not said.")],
-        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("days", DAYS_AHEAD, description="14 if not said.")],
+        responses=PreviewSerializer,
     )
     def get(self, request: Request, instance_id: str) -> Response:
         days, row = _days(request), _schedule(instance_id)
@@ -157,15 +166,18 @@ class PreviewView(APIView):
 class CalendarView(APIView):
     """The plan of all instances, or of one, for calendar programs: 60 days ahead, read anew whenever they ask."""
 
+    needs = {"GET": Need.READ}
+
     @extend_schema(
         parameters=[OpenApiParameter("instance", OpenApiTypes.STR)],
         responses={(200, "text/calendar"): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> HttpResponse:
-        rows = Schedule.objects.select_related("instance").order_by("pk").filter(enabled=True)
+        caller = caller_of(request)
+        rows = visible_schedules(caller).select_related("instance").order_by("pk").filter(enabled=True)
         wanted = request.query_params.get("instance")
         if wanted is not None:
-            _schedule(wanted)
+            team_of_instance(caller, wanted)
             rows = rows.filter(pk=wanted)
         chosen = list(rows[: _MOST_IN_CALENDAR + 1])
         if len(chosen) > _MOST_IN_CALENDAR:
@@ -175,13 +187,7 @@ class CalendarView(APIView):
 
 
 def _schedule(instance_id: str) -> Schedule | None:
-    """``NotFound`` where there is no such instance."""
-    if "\0" in instance_id:
-        raise NotFound(f"There is no instance {instance_id!r}.")
-    row = Schedule.objects.select_related("instance").filter(pk=instance_id).first()
-    if row is None and not Instance.objects.filter(pk=instance_id).exists():
-        raise NotFound(f"There is no instance {instance_id!r}.")
-    return row
+    return Schedule.objects.select_related("instance").filter(pk=instance_id).first()
 
 
 def _days(request: Request) -> int:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from django.db.models.functions import Now
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from hibernation.api.fields import (
     LinesField,
     MinutesField,
+    PriceField,
     SentenceField,
     StrictBooleanField,
     StrictFloatField,
     WholeNumberField,
     minutes,
 )
+from hibernation.api.shapes import AutoHibernationSerializer, ScheduleInShortSerializer, VastInfoSerializer
 from hibernation.domain import idle
 from hibernation.domain.errors import InvalidRequest
 from hibernation.domain.ignore import check_rules
@@ -146,9 +151,7 @@ class WakeSerializer(KnownFieldsSerializer):
 
     gpu_type = serializers.CharField(required=False, max_length=64)
     region = PlaceField(required=False, max_length=32)
-    max_price = serializers.DecimalField(
-        required=False, max_digits=10, decimal_places=4, min_value=0, help_text="USD an hour"
-    )
+    max_price = PriceField(required=False)
 
 
 class MachineSerializer(serializers.ModelSerializer[Machine]):
@@ -228,6 +231,7 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
             "steps",
         )
 
+    @extend_schema_field(StepSerializer(many=True))
     def get_steps(self, operation: Operation) -> list[dict[str, Any]]:
         steps = sorted(operation.steps.all(), key=lambda step: step.pk)
         return list(StepSerializer(steps, many=True).data)
@@ -255,6 +259,14 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         )
 
 
+@extend_schema_serializer(many=False)
+class EventsSerializer(serializers.Serializer[Any]):
+    """A page of events, newest first, and the address of the next."""
+
+    events = EventSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
 class StorageSerializer(serializers.Serializer[Storage]):
     """What is in the store: ``bytes`` in ``objects``, for ``snapshots`` that can be restored."""
 
@@ -268,6 +280,7 @@ class StatusSerializer(serializers.Serializer[Instance]):
 
     instance_id = serializers.CharField(source="pk")
     name = serializers.CharField()
+    team = serializers.CharField(source="team.name")
     status = serializers.CharField()
     gpu_utilization = serializers.FloatField(allow_null=True)
     last_activity = serializers.DateTimeField(source="last_activity_at", allow_null=True)
@@ -278,11 +291,12 @@ class StatusSerializer(serializers.Serializer[Instance]):
     freshness = serializers.SerializerMethodField()
     operation = serializers.SerializerMethodField()
     machine = serializers.SerializerMethodField()
-    snapshot_id = serializers.CharField(source="snapshot.name", default=None)
+    snapshot_id = serializers.CharField(source="snapshot.name", default=None, allow_null=True)
     storage = serializers.SerializerMethodField()
     schedule = serializers.SerializerMethodField()
     explanation = serializers.SerializerMethodField()
 
+    @extend_schema_field(AutoHibernationSerializer)
     def get_auto_hibernation(self, instance: Instance) -> dict[str, Any]:
         return {
             "enabled": instance.auto_hibernation_enabled,
@@ -291,6 +305,7 @@ class StatusSerializer(serializers.Serializer[Instance]):
             "gpu_usage_threshold": instance.gpu_usage_threshold,
         }
 
+    @extend_schema_field(VastInfoSerializer)
     def get_vast_info(self, instance: Instance) -> dict[str, Any]:
         machine = current_machine(instance)
         return {
@@ -299,20 +314,25 @@ class StatusSerializer(serializers.Serializer[Instance]):
             "region": machine.region if machine else instance.region,
         }
 
+    @extend_schema_field(serializers.ChoiceField(["fresh", "stale", "lost"]))
     def get_freshness(self, instance: Instance) -> str:
         return freshness(instance)
 
+    @extend_schema_field(OperationSerializer(allow_null=True))
     def get_operation(self, instance: Instance) -> dict[str, Any] | None:
         operation = running_of(instance)
         return dict(OperationSerializer(operation).data) if operation else None
 
+    @extend_schema_field(MachineSerializer(allow_null=True))
     def get_machine(self, instance: Instance) -> dict[str, Any] | None:
         machine = current_machine(instance)
         return dict(MachineSerializer(machine).data) if machine else None
 
+    @extend_schema_field(StorageSerializer)
     def get_storage(self, instance: Instance) -> dict[str, int]:
         return dict(StorageSerializer(storage_of(instance)).data)
 
+    @extend_schema_field(ScheduleInShortSerializer(allow_null=True))
     def get_schedule(self, instance: Instance) -> dict[str, Any] | None:
         row = schedule_of(instance)
         return None if row is None else {"enabled": row.enabled, "next": shown_next(row)}
@@ -337,11 +357,15 @@ def running_of(instance: Instance) -> Operation | None:
 
 
 def with_what_goes_on(instances: QuerySet[Instance]) -> QuerySet[Instance]:
-    """Each with what its status is told from, in a few queries for all."""
+    """Each with what its status is told from, the time (``seen_at``) included, in a few queries for all."""
     running = Operation.objects.filter(state=OperationState.RUNNING).prefetch_related("steps")
-    return instances.select_related("snapshot", "schedule").prefetch_related(
-        Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
-        Prefetch("operations", running, "running_operations"),
+    return (
+        instances.annotate(seen_at=Now())
+        .select_related("snapshot", "schedule", "team")
+        .prefetch_related(
+            Prefetch("machines", _current_machines(Machine.objects.all()), "current_machines"),
+            Prefetch("operations", running, "running_operations"),
+        )
     )
 
 
@@ -362,8 +386,13 @@ def freshness(instance: Instance) -> str:
     last = instance.last_heartbeat_at
     if last is None:
         return "lost"
-    silent, gap = db_now() - last, idle.longest_gap(instance.idle_state)
+    silent, gap = _seen_at(instance) - last, idle.longest_gap(instance.idle_state)
     return "fresh" if silent <= gap else "stale" if silent <= gap * 10 else "lost"
+
+
+def _seen_at(instance: Instance) -> datetime:
+    found: datetime | None = getattr(instance, "seen_at", None)
+    return found or db_now()
 
 
 def explanation(instance: Instance) -> str:
@@ -387,7 +416,7 @@ def _why(instance: Instance) -> str:
     if _is_kept_awake(instance):
         return f"idle since {instance.idle_since:%H:%M:%S} UTC; its schedule keeps it awake"
     if instance.status == "idle" and instance.hibernate_due_at is not None:
-        left = max(0.0, (instance.hibernate_due_at - db_now()).total_seconds())
+        left = max(0.0, (instance.hibernate_due_at - _seen_at(instance)).total_seconds())
         return (
             f"idle since {instance.idle_since:%H:%M:%S} UTC; hibernates in {left:.0f} s unless it works again"
         )

@@ -12,10 +12,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hibernation.api.fields import SentenceField, StrictBooleanField
+from hibernation.api.filters import SnapshotFilters, chosen, described
 from hibernation.api.paging import page_of
 from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
 from hibernation.api.serializers import KnownFieldsSerializer, OperationSerializer
+from hibernation.api.shapes import SnapshotMadeSerializer, ordered
 from hibernation.api.waiting import asked_to_wait
+from hibernation.domain.access import Need
 from hibernation.domain.errors import NotFound
 from hibernation.domain.retention import Choice
 from hibernation.domain.states import SnapshotState
@@ -94,19 +97,23 @@ class KeepSerializer(KnownFieldsSerializer):
 
 
 class SnapshotsView(APIView):
+    needs = {"GET": Need.READ, "POST": Need.OPERATE}
+
     @extend_schema(
         operation_id="instances_snapshots_list",
-        parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", str)],
+        parameters=described(SnapshotFilters),
         responses=SnapshotPageSerializer,
     )
     def get(self, request: Request, instance_id: str) -> Response:
         """Newest first, without the deleted ones; ``next`` leads to older ones."""
         instance = _instance(instance_id)
-        rows, following = page_of(instance.snapshots.exclude(state=SnapshotState.DELETED), request, self)
+        rows, following = page_of(chosen(SnapshotFilters, instance.snapshots.all(), request), request, self)
         shown = SnapshotSerializer(rows, many=True, context=_context(instance)).data
         return Response({"snapshots": shown, "next": following})
 
-    @extend_schema(request=None, parameters=[WAIT, KEY], responses={202: OperationSerializer})
+    @extend_schema(
+        request=None, parameters=[WAIT, KEY], responses=ordered(SnapshotMadeSerializer, OperationSerializer)
+    )
     def post(self, request: Request, instance_id: str) -> Response:
         """Save and prove the workspace now; the machine goes on."""
         seconds = asked_to_wait(request)
@@ -120,6 +127,9 @@ class SnapshotsView(APIView):
 
 
 class SnapshotView(APIView):
+    needs = {"GET": Need.READ, "PATCH": Need.OPERATE, "DELETE": Need.ADMIN}
+    wishes = {"PATCH": KeepSerializer}
+
     @extend_schema(responses=SnapshotDetailSerializer)
     def get(self, request: Request, instance_id: str, name: str) -> Response:
         """One snapshot, also a deleted one, with what the machine reported."""
@@ -137,7 +147,7 @@ class SnapshotView(APIView):
         kept = wish.validated_data["kept"]
         return _reply(instance_id, keep_snapshot(instance_id, name, kept, actor=actor_of(request)))
 
-    @extend_schema(request=None, parameters=[LAST_COPY], responses=SnapshotDetailSerializer)
+    @extend_schema(request=None, parameters=[LAST_COPY], responses={200: SnapshotDetailSerializer})
     def delete(self, request: Request, instance_id: str, name: str) -> Response:
         """Delete it. The last good copy only with ``last_copy=true``, and never while it is all there is of the
         workspace, unless the instance is ``deleted``: then it can never wake again."""

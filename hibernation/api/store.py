@@ -8,16 +8,19 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_http_methods
 
+from hibernation.api.errors import only
+from hibernation.api.permissions import needs
 from hibernation.api.places import TRANSFERS, busy
+from hibernation.domain.access import Need
 from hibernation.domain.errors import StoreError
 from hibernation.snapshots.filesystem import FileBody, FilesystemStore, StoreRefused
 from hibernation.snapshots.registry import get_store
 
 
+@needs(GET=Need.PUBLIC, PUT=Need.PUBLIC)
 @csrf_exempt
-@require_http_methods(["GET", "HEAD", "PUT"])
+@only("GET", "HEAD", "PUT")
 def store_object(request: HttpRequest, key: str) -> HttpResponseBase:
     """Bodies are streamed: memory does not grow with the object. 503 when too many are on their way.
 

@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils.translation import get_language
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hibernation.api.callers import caller_of
+from hibernation.api.filters import EventFilters, InstanceFilters, chosen, described
 from hibernation.api.paging import ByName, page_of
 from hibernation.api.registering import (
     DELETE_SNAPSHOTS,
-    FILTERS,
     LEAVE_MACHINE,
     AdoptSerializer,
     ChangeSerializer,
     CreateSerializer,
     InstancesSerializer,
-    chosen,
 )
 from hibernation.api.replies import KEY, WAIT, actor_of, flag_of, key_of, operation_reply
 from hibernation.api.serializers import (
     ConfigSerializer,
     EventSerializer,
+    EventsSerializer,
     OperationSerializer,
     StatusSerializer,
     StorageSerializer,
     WakeSerializer,
     with_what_goes_on,
 )
+from hibernation.api.shapes import SavedSerializer, StatsSerializer, WokenSerializer, ordered
 from hibernation.api.waiting import asked_to_wait
+from hibernation.domain.access import Need
 from hibernation.domain.errors import NotFound
 from hibernation.domain.states import InstanceStatus
 from hibernation.models import Instance
 from hibernation.models.instance import INSTANCE_ID
+from hibernation.services.access import (
+    team_for_new,
+    visible_instances,
+    visible_machines,
+    visible_packs,
+    visible_snapshots,
+)
 from hibernation.services.accounts import AccountFacts, facts_of_all
 from hibernation.services.adopt import request_adoption
 from hibernation.services.instances import configure, create_instance, release_instance
 from hibernation.services.requests import request_hibernate, request_wake
 from hibernation.services.storage import storage_of_all, with_storage
 
+_RULES = {"GET": Need.READ, "PUT": Need.OPERATE}
+_ORDER = {"POST": Need.OPERATE}
+
 
 class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     """Instances: what they do, their rules, their history, and the two things one can ask of them."""
 
-    queryset = with_storage(with_what_goes_on(Instance.objects.all())).order_by("pk")
+    queryset = Instance.objects.none()
+    needs = {"GET": Need.READ, "POST": Need.ADMIN, "PATCH": Need.OPERATE, "DELETE": Need.ADMIN}
     serializer_class = StatusSerializer
     lookup_value_regex = INSTANCE_ID
     pagination_class = None
+    filterset_class = InstanceFilters
+    refusals = (404,)
+    wishes: Mapping[str, Any] = {"POST": CreateSerializer, "PATCH": ChangeSerializer}
+
+    def get_queryset(self) -> QuerySet[Instance]:
+        visible = visible_instances(caller_of(self.request))
+        return with_storage(with_what_goes_on(visible)).order_by("pk")
 
     def get_object(self) -> Instance:
         """404 with a clear sentence; reading needs no lock."""
@@ -64,16 +85,17 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
             raise NotFound(f"There is no instance {pk!r}.")
         return found
 
-    @extend_schema(parameters=FILTERS, responses=InstancesSerializer)
+    @extend_schema(parameters=described(InstanceFilters), responses=InstancesSerializer)
     def list(self, request: Request) -> Response:
-        """By id; ``next`` leads on."""
-        rows, following = page_of(chosen(self.get_queryset(), request), request, self, ByName())
+        """Instances by id; ``next`` leads on."""
+        found = chosen(InstanceFilters, self.get_queryset(), request)
+        rows, following = page_of(found, request, self, ByName())
         return Response(InstancesSerializer({"instances": rows, "next": following}).data)
 
     @extend_schema(
         request=PolymorphicProxySerializer("NewInstance", [CreateSerializer, AdoptSerializer], None),
         parameters=[WAIT, KEY],
-        responses={202: OperationSerializer},
+        responses=ordered(WokenSerializer, OperationSerializer),
     )
     def create(self, request: Request) -> Response:
         """Take an existing rental under care (``contract_id`` or ``instance_id``), or rent a fresh machine."""
@@ -83,14 +105,13 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         )
         wish = AdoptSerializer(data=request.data) if adopts else CreateSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
-        if adopts:
-            asked = {k: v for k, v in wish.validated_data.items() if k != "may_be_destroyed"}
-            return operation_reply(request_adoption(**asked, actor=actor, idempotency_key=key), seconds)
-        return operation_reply(
-            create_instance(**wish.validated_data, actor=actor, idempotency_key=key), seconds
-        )
+        asked = {k: v for k, v in wish.validated_data.items() if k != "may_be_destroyed"}
+        asked["team"] = team_for_new(caller_of(request), asked.get("team"))
+        order = request_adoption if adopts else create_instance
+        return operation_reply(order(**asked, actor=actor, idempotency_key=key), seconds)
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """The same as its status."""
         return Response(StatusSerializer(self.get_object()).data)
 
     @extend_schema(request=ChangeSerializer, responses=StatusSerializer)
@@ -102,7 +123,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         configure(pk, wish.validated_data, actor=actor_of(request))
         return Response(StatusSerializer(self.get_object()).data)
 
-    @extend_schema(parameters=[LEAVE_MACHINE, DELETE_SNAPSHOTS], responses=StatusSerializer)
+    @extend_schema(parameters=[LEAVE_MACHINE, DELETE_SNAPSHOTS], responses={200: StatusSerializer})
     def destroy(self, request: Request, pk: str) -> Response:
         """Let go of it: nobody looks after it any more. Its machine, if it has one, is never destroyed by this."""
         leave, delete = flag_of(request, "leave_machine"), flag_of(request, "delete_snapshots")
@@ -111,11 +132,19 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
 
     @action(detail=True, methods=["get"])
     def status(self, request: Request, pk: str) -> Response:
+        """What it does, on which machine, and why it is (not) about to sleep."""
         return Response(StatusSerializer(self.get_object()).data)
 
     @extend_schema(request=ConfigSerializer, responses=ConfigSerializer)
-    @action(detail=True, methods=["get", "put"], serializer_class=ConfigSerializer)
+    @action(
+        detail=True,
+        methods=["get", "put"],
+        serializer_class=ConfigSerializer,
+        needs=_RULES,
+        wishes={"PUT": ConfigSerializer},
+    )
     def config(self, request: Request, pk: str) -> Response:
+        """Its rules. PUT changes those that are sent."""
         instance = self.get_object()
         if request.method == "PUT":
             wish = ConfigSerializer(data=request.data)
@@ -123,8 +152,10 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
             instance = configure(pk, wish.validated_data, actor=actor_of(request))
         return Response({"instance_id": pk, **ConfigSerializer(instance).data})
 
-    @extend_schema(request=None, parameters=[WAIT, KEY], responses={202: OperationSerializer})
-    @action(detail=True, methods=["post"])
+    @extend_schema(
+        request=None, parameters=[WAIT, KEY], responses=ordered(SavedSerializer, OperationSerializer)
+    )
+    @action(detail=True, methods=["post"], needs=_ORDER, wishes={})
     def hibernate(self, request: Request, pk: str) -> Response:
         """Save the workspace, prove the copy, end the rental; whatever the GPU does."""
         seconds = asked_to_wait(request)
@@ -133,8 +164,18 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         )
         return operation_reply(operation, seconds)
 
-    @extend_schema(request=WakeSerializer, parameters=[WAIT, KEY], responses={202: OperationSerializer})
-    @action(detail=True, methods=["post"], serializer_class=WakeSerializer)
+    @extend_schema(
+        request=WakeSerializer,
+        parameters=[WAIT, KEY],
+        responses=ordered(WokenSerializer, OperationSerializer),
+    )
+    @action(
+        detail=True,
+        methods=["post"],
+        serializer_class=WakeSerializer,
+        needs=_ORDER,
+        wishes={"POST": WakeSerializer},
+    )
     def wake(self, request: Request, pk: str) -> Response:
         """Bring the workspace back on another machine."""
         wish = WakeSerializer(data=request.data)
@@ -150,12 +191,12 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         )
         return operation_reply(operation, seconds)
 
-    @extend_schema(parameters=[OpenApiParameter("limit", int)], responses=EventSerializer(many=True))
+    @extend_schema(parameters=described(EventFilters), responses=EventsSerializer)
     @action(detail=True, methods=["get"], serializer_class=EventSerializer)
     def events(self, request: Request, pk: str) -> Response:
-        """Newest first; ``next`` leads to older ones. Whoever asks again with the ``ETag`` gets 304 for no news."""
+        """What happened, newest first; ``next`` leads to older ones. Asked again with the ``ETag``: 304 for no news."""
         instance = self.get_object()
-        rows, following = page_of(instance.events.all(), request, self)
+        rows, following = page_of(chosen(EventFilters, instance.events.all(), request), request, self)
         # Events never change: the first, the last and whether there are more tell the whole page of a language.
         tag = f'"{rows[0].pk}-{rows[-1].pk}-{bool(following):d}-{get_language()}"' if rows else '"none"'
         if request.headers.get("If-None-Match") == tag:
@@ -170,15 +211,19 @@ class StatsView(APIView):
     ``total_instances``: those that are looked after, that is without ``released``. ``billing_now_usd_per_hour``: what
     is rented for them. ``credit_usd`` of all providers together and ``credit_hours_left`` of the one that runs out
     first, with all that bills there; null where it is unknown. ``providers``: the same of each, and its list's age.
+    All are of the caller's teams, but for the credit, which all teams share.
     """
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    needs = {"GET": Need.READ}
+
+    @extend_schema(responses=StatsSerializer)
     def get(self, request: Request) -> Response:
-        counted = dict(Instance.objects.order_by().values_list("status").annotate(Count("pk")))
+        caller = caller_of(request)
+        counted = dict(visible_instances(caller).order_by().values_list("status").annotate(Count("pk")))
         by_status = {status.value: counted.get(status.value, 0) for status in InstanceStatus}
-        storage = StorageSerializer(storage_of_all()).data
+        storage = StorageSerializer(storage_of_all(visible_packs(caller), visible_snapshots(caller))).data
         total = sum(by_status.values()) - by_status[InstanceStatus.RELEASED]
-        accounts = facts_of_all()
+        accounts = facts_of_all(visible_machines(caller))
         known = [one.credit_usd for one in accounts if one.credit_usd is not None]
         hours = [one.credit_hours_left for one in accounts if one.credit_hours_left is not None]
         return Response(

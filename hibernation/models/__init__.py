@@ -1,6 +1,6 @@
 """Tables, constraints and indexes. Rows are written by ``hibernation.services`` alone."""
 
-from hibernation.models.access import ApiToken, Enrolment
+from hibernation.models.access import ApiToken, Enrolment, Membership, Team
 from hibernation.models.account import ProviderAccount
 from hibernation.models.credential import ProviderCredential
 from hibernation.models.event import Event
@@ -20,6 +20,7 @@ __all__ = [
     "Host",
     "Instance",
     "Machine",
+    "Membership",
     "Operation",
     "OperationStep",
     "Pack",
@@ -29,6 +30,7 @@ __all__ = [
     "Schedule",
     "ScheduleRun",
     "Snapshot",
+    "Team",
     "UsageInterval",
     "WorkspaceKey",
 ]

@@ -16,7 +16,12 @@ class Event(models.Model):
     """
 
     instance = models.ForeignKey(
-        "hibernation.Instance", null=True, blank=True, on_delete=models.PROTECT, related_name="events"
+        "hibernation.Instance",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="events",
+        db_index=False,
     )
     operation = models.ForeignKey(
         "hibernation.Operation", null=True, blank=True, on_delete=models.PROTECT, related_name="events"

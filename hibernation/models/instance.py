@@ -27,6 +27,7 @@ class Instance(models.Model):
 
     id = models.CharField(primary_key=True, max_length=64, validators=[RegexValidator(f"^{INSTANCE_ID}$")])
     name = models.CharField(max_length=100, blank=True)
+    team = models.ForeignKey("hibernation.Team", on_delete=models.PROTECT, related_name="instances")
     status = models.CharField(
         max_length=16, choices=choices(InstanceStatus), default=InstanceStatus.PROVISIONING
     )

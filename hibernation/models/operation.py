@@ -16,7 +16,9 @@ class Operation(models.Model):
     (``hibernation.domain.facts.Memo``); ``progress`` is what people see.
     """
 
-    instance = models.ForeignKey("hibernation.Instance", on_delete=models.PROTECT, related_name="operations")
+    instance = models.ForeignKey(
+        "hibernation.Instance", on_delete=models.PROTECT, related_name="operations", db_index=False
+    )
     kind = models.CharField(max_length=16, choices=choices(OperationKind))
     state = models.CharField(max_length=16, choices=choices(OperationState))
     step = models.CharField(max_length=16)
@@ -41,7 +43,12 @@ class Operation(models.Model):
     cancel_reason = models.CharField(max_length=32, blank=True)
     point_of_no_return_at = models.DateTimeField(null=True, blank=True)
     machine = models.ForeignKey(
-        "hibernation.Machine", null=True, blank=True, on_delete=models.PROTECT, related_name="operations"
+        "hibernation.Machine",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="operations",
+        db_index=False,
     )
     spare = models.ForeignKey(
         "hibernation.Machine",
@@ -49,6 +56,7 @@ class Operation(models.Model):
         blank=True,
         on_delete=models.PROTECT,
         related_name="+",
+        db_index=False,
         help_text="of the two that a wake tries, the one not in hand",
     )
     snapshot = models.ForeignKey(
@@ -68,6 +76,8 @@ class Operation(models.Model):
                 fields=["next_attempt_at"], name="operation_due", condition=Q(state=OperationState.RUNNING)
             ),
             models.Index(fields=["instance", "-id"], name="operation_of_instance"),
+            models.Index(fields=["machine"], name="operation_of_machine", condition=Q(machine__isnull=False)),
+            models.Index(fields=["spare"], name="operation_of_spare", condition=Q(spare__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(

@@ -49,14 +49,19 @@ def namespace_of(provider: str, url: str) -> str:
     return f"dumont-{provider}:{urlsplit(url).netloc}"
 
 
+def redis_address(url: str) -> str:
+    """The broker's URL as Redis' own client reads it: ``redis+socket://`` with ``virtual_host`` only Celery knows."""
+    if not url.startswith("redis+socket://"):
+        return url
+    parts = urlsplit(url)
+    number = parse_qs(parts.query).get("virtual_host", ["0"])[0].strip("/") or "0"
+    return f"unix://{parts.netloc}{parts.path}?db={number}"
+
+
 def redis_from_url(url: str) -> Redis:
-    """A client for the broker's URL, also for ``redis+socket://`` with ``virtual_host``, which only Celery knows."""
-    if url.startswith("redis+socket://"):
-        parts = urlsplit(url)
-        number = parse_qs(parts.query).get("virtual_host", ["0"])[0].strip("/") or "0"
-        url = f"unix://{parts.netloc}{parts.path}?db={number}"
+    """A client for the broker's URL."""
     return Redis.from_url(
-        url,
+        redis_address(url),
         socket_timeout=_REDIS_SECONDS,
         socket_connect_timeout=_REDIS_SECONDS,
         # Once more at once, for a connection that Redis has closed meanwhile.

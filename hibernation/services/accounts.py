@@ -79,21 +79,23 @@ def account_of(row: ProviderAccount, now: datetime) -> Account:
     return Account(row.credit - spent, burn, _cost_of_saving(row.provider))
 
 
-def facts_of_all() -> list[AccountFacts]:
-    """Every provider this installation rents from, asked or not yet."""
+def facts_of_all(machines: QuerySet[Machine] | None = None) -> list[AccountFacts]:
+    """Every provider this installation rents from, asked or not yet. ``machines``: count only these as billing."""
     now = db_now()
     rows = ProviderAccount.objects.in_bulk(list(provider_names()))
-    return [_facts(rows.get(name) or ProviderAccount(provider=name), now) for name in provider_names()]
+    return [
+        _facts(rows.get(name) or ProviderAccount(provider=name), now, machines) for name in provider_names()
+    ]
 
 
-def _facts(row: ProviderAccount, now: datetime) -> AccountFacts:
+def _facts(row: ProviderAccount, now: datetime, machines: QuerySet[Machine] | None) -> AccountFacts:
     account = account_of(row, now)
     hours = credit.hours_left(account)
     return AccountFacts(
         provider=row.provider,
         listed_seconds_ago=None if row.listed_at is None else round((now - row.listed_at).total_seconds(), 1),
         list_error=row.list_error,
-        billing_now_usd_per_hour=float(_our_burn(row.provider)),
+        billing_now_usd_per_hour=float(_our_burn(row.provider, machines)),
         credit_usd=None if account.credit is None else round(float(account.credit), 2),
         credit_hours_left=None if hours is None else round(hours, 1),
         credit_level=row.level,
@@ -191,9 +193,10 @@ def _event_for(level: CreditLevel, before: CreditLevel) -> EventType | None:
     return EventType.CREDIT_RESTORED if better else None
 
 
-def _our_burn(provider: str) -> Decimal:
+def _our_burn(provider: str, machines: QuerySet[Machine] | None = None) -> Decimal:
     """USD an hour of what we rent there; of a machine that no list has shown yet, what was agreed."""
-    ours = Machine.objects.filter(provider=provider, state__in=BILLING_MACHINE_STATES)
+    among = Machine.objects.all() if machines is None else machines
+    ours = among.filter(provider=provider, state__in=BILLING_MACHINE_STATES)
     spends = Q(phase__in=SPENDS) | (Q(phase="") & ~Q(state=MachineState.PARKED))
     total = ours.filter(spends).aggregate(usd=Sum(Coalesce("price_now", "price_per_hour")))["usd"]
     disks = ours.exclude(spends).aggregate(usd=Sum("stopped_usd_hour"))["usd"]

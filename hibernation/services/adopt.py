@@ -18,7 +18,7 @@ from hibernation.domain.states import (
     OperationState,
     Phase,
 )
-from hibernation.models import Enrolment, Instance, Machine, Operation
+from hibernation.models import Enrolment, Instance, Machine, Operation, Team
 from hibernation.providers.base import RentedMachine
 from hibernation.providers.registry import get_provider
 from hibernation.services.clock import db_now
@@ -59,17 +59,25 @@ class LabelTaken(Conflict):
 
 
 def request_adoption(
-    provider: str, contract_id: str, *, actor: str, name: str = "", idempotency_key: str | None = None
+    provider: str,
+    contract_id: str,
+    *,
+    actor: str,
+    team: Team,
+    name: str = "",
+    idempotency_key: str | None = None,
 ) -> Operation:
     """Take the rental ``contract_id`` under care. Nothing is changed at the provider before an operation row exists.
 
-    ``NotFound`` if a complete list lacks it; ``UnderCare`` names the instance; ``NotRunning`` with its phase;
-    ``LabelTaken``; ``ProviderError`` without a list. The same key answers the operation that it started.
+    ``NotFound`` if a complete list lacks it, or another team has or had it; ``UnderCare`` names the instance;
+    ``NotRunning`` with its phase; ``LabelTaken``; ``ProviderError`` without a list. The same key answers the operation
+    that it started.
     """
-    earlier = _earlier(provider, contract_id, idempotency_key)
+    earlier = _earlier(provider, contract_id, team, idempotency_key)
     if earlier is not None:
         return earlier
-    return _take(find_rented(provider, contract_id), actor=actor, name=name, idempotency_key=idempotency_key)
+    rented = find_rented(provider, contract_id)
+    return _take(rented, actor=actor, team=team, name=name, idempotency_key=idempotency_key)
 
 
 def find_rented(provider: str, contract_id: str) -> RentedMachine:
@@ -78,13 +86,13 @@ def find_rented(provider: str, contract_id: str) -> RentedMachine:
     for machine in get_provider(provider).list_machines():
         if machine.contract_id == contract_id:
             return machine
-    raise NotFound(f"The account at {provider} has no machine {contract_id}.")
+    raise _unknown(provider, contract_id)
 
 
-def issue_enrolment(provider: str, *, actor: str) -> tuple[str, Enrolment]:
+def issue_enrolment(provider: str, *, actor: str, team: Team) -> tuple[str, Enrolment]:
     """A token, told once, with which one machine of this provider's account may have itself adopted."""
     check_provider(provider)
-    return create_enrolment(provider, actor)
+    return create_enrolment(provider, actor, team)
 
 
 def claim_enrolment(raw: str, contract_id: str) -> Operation:
@@ -102,31 +110,38 @@ def claim_enrolment(raw: str, contract_id: str) -> Operation:
         )
         if not claimed:
             raise Forbidden("This token was used just now.")
-        operation = _take(rented, actor=enrolment.actor)
+        operation = _take(rented, actor=enrolment.actor, team=enrolment.team)
         Enrolment.objects.filter(pk=enrolment.pk).update(instance=operation.instance)
     return operation
 
 
-def _earlier(provider: str, contract_id: str, key: str | None) -> Operation | None:
+def _unknown(provider: str, contract_id: str) -> NotFound:
+    return NotFound(f"The account at {provider} has no machine {contract_id}.")
+
+
+def _earlier(provider: str, contract_id: str, team: Team, key: str | None) -> Operation | None:
     machine = Machine.objects.filter(provider=provider, contract_id=contract_id).order_by("-id").first()
-    if machine is None or machine.instance is None:
+    if machine is None or machine.instance is None or machine.instance.team_id != team.pk:
         return None
     return repeated_order(machine.instance, OperationKind.ADOPT, key)
 
 
 def _take(
-    rented: RentedMachine, *, actor: str, name: str = "", idempotency_key: str | None = None
+    rented: RentedMachine, *, actor: str, team: Team, name: str = "", idempotency_key: str | None = None
 ) -> Operation:
     try:
         with transaction.atomic():
-            return _adopt(rented, actor=actor, name=name, idempotency_key=idempotency_key)
+            return _adopt(rented, actor=actor, team=team, name=name, idempotency_key=idempotency_key)
     except IntegrityError:
         raise UnderCare(f"Machine {rented.contract_id} has just been taken under care.") from None
 
 
-def _adopt(rented: RentedMachine, *, actor: str, name: str, idempotency_key: str | None) -> Operation:
+def _adopt(
+    rented: RentedMachine, *, actor: str, team: Team, name: str, idempotency_key: str | None
+) -> Operation:
+    _refuse_of_others(rented, team)
     _refuse(rented)
-    instance = _instance_for(rented, actor=actor, name=name)
+    instance = _instance_for(rented, actor=actor, team=team, name=name)
     now = db_now()
     operation = new_operation(
         instance,
@@ -140,6 +155,19 @@ def _adopt(rented: RentedMachine, *, actor: str, name: str, idempotency_key: str
     operation.save()
     _machine_for(rented, operation, now)
     return start(instance, operation, now)
+
+
+def _refuse_of_others(rented: RentedMachine, team: Team) -> None:
+    """What another team has, or let go of with its work on it, is as if it were not there."""
+    machines = Machine.objects.filter(provider=rented.provider, contract_id=rented.contract_id)
+    others = machines.filter(instance__isnull=False).exclude(instance__team=team)
+    named = Instance.objects.filter(pk=_id_of(rented)).exclude(team=team)
+    if others.exists() or named.exists():
+        raise _unknown(rented.provider, rented.contract_id)
+
+
+def _id_of(rented: RentedMachine) -> str:
+    return f"{rented.provider}_{rented.contract_id}"
 
 
 def _refuse(rented: RentedMachine) -> None:
@@ -160,7 +188,7 @@ def _refuse(rented: RentedMachine) -> None:
         raise LabelTaken(f"{rented.label!r} is our label, but no record explains it: it is being ended.")
 
 
-def _instance_for(rented: RentedMachine, *, actor: str, name: str) -> Instance:
+def _instance_for(rented: RentedMachine, *, actor: str, team: Team, name: str) -> Instance:
     """The one that was released with this very machine, else a new one with an id like ``vast_12345``."""
     last = (
         Machine.objects.filter(provider=rented.provider, contract_id=rented.contract_id)
@@ -168,9 +196,9 @@ def _instance_for(rented: RentedMachine, *, actor: str, name: str) -> Instance:
         .first()
     )
     instance_id = last.instance_id if last is not None and last.instance_id else None
-    instance_id = instance_id or f"{rented.provider}_{rented.contract_id}"
+    instance_id = instance_id or _id_of(rented)
     if not Instance.objects.filter(pk=instance_id).exists():
-        return _new_instance(rented, instance_id, actor=actor, name=name)
+        return _new_instance(rented, instance_id, actor=actor, team=team, name=name)
     instance, now = lock_instance(instance_id), db_now()
     if instance.status != InstanceStatus.RELEASED or running_operation(instance) is not None:
         raise UnderCare(f"There is an instance {instance_id} already; it is {instance.status}.")
@@ -179,10 +207,10 @@ def _instance_for(rented: RentedMachine, *, actor: str, name: str) -> Instance:
     return instance
 
 
-def _new_instance(rented: RentedMachine, instance_id: str, *, actor: str, name: str) -> Instance:
+def _new_instance(rented: RentedMachine, instance_id: str, *, actor: str, team: Team, name: str) -> Instance:
     """With what the rental was ordered with, for the machines after it. Values of variables are sealed, never told."""
     instance = register_instance(
-        instance_id, provider=rented.provider, actor=actor, name=name, **_facts(rented)
+        instance_id, provider=rented.provider, actor=actor, team=team, name=name, **_facts(rented)
     )
     env = {name: value for name, value in rented.env.items() if _fits(name, value)}
     left_out = sorted(rented.env.keys() - env.keys())

@@ -67,8 +67,11 @@ class Applier:
     operation: Operation
     now: datetime
     _status: tuple[str, str] = ("", "")
+    _used: float | None = None
 
     def apply(self, changes: Changes) -> None:
+        # The event of a hibernation tells it, and the hibernated instance does not any more.
+        self._used = self.instance.gpu_utilization
         for change in changes:
             self._apply(change)
         if self._status != ("", ""):
@@ -134,6 +137,7 @@ class Applier:
             operation=self.operation,
             status=self._status,
             data=data,
+            used=self._used,
         )
         self._status = ("", "")
         if self.operation.kind == OperationKind.SNAPSHOT:

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from hibernation.domain.errors import InvalidRequest, NotFound, ProviderDenied
 from hibernation.domain.states import EventType
+from hibernation.logs.redaction import hide
 from hibernation.models import ProviderCredential
 from hibernation.providers.accounts import KEY_SETTINGS
 from hibernation.providers.registry import get_provider, provider_names
@@ -31,15 +32,18 @@ def stored_key(provider: str) -> str:
     """The key that was entered, or an empty text. ``ProviderDenied`` if what sealed it is gone."""
     row = ProviderCredential.objects.filter(pk=provider).first()
     try:
-        return unseal_credential(row) if row is not None else ""
+        key = unseal_credential(row) if row is not None else ""
     except KeyUnavailable as error:
         raise ProviderDenied(error.message) from None
+    hide(key)
+    return key
 
 
 @transaction.atomic
 def store_key(provider: str, key: str, *, actor: str) -> ProviderCredential:
     """Seal it in the place of any other; every process takes it from its next call on. ``InvalidRequest``."""
     key = key.strip()
+    hide(key)
     if provider not in providers_with_keys():
         raise InvalidRequest(f"This installation rents from no {provider!r} that wants a key.")
     if not (key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_KEY):

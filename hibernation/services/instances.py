@@ -16,7 +16,7 @@ from django.db.models import Q
 from hibernation.domain.errors import Conflict, InvalidRequest
 from hibernation.domain.regions import check_wish
 from hibernation.domain.states import EventType, InstanceStatus, MachineState, OperationState
-from hibernation.models import Instance, Operation
+from hibernation.models import Instance, Operation, Team
 from hibernation.providers.registry import provider_names
 from hibernation.services.clock import db_now
 from hibernation.services.due import SCHEDULED, delete_due_at, schedule
@@ -24,6 +24,7 @@ from hibernation.services.orders import ENVIRONMENT_FIELDS, check_ports, set_env
 from hibernation.services.parking import MachineLive, check_warmth, let_go_of_parked, reschedule_parked
 from hibernation.services.requests import lock_instance, request_wake
 from hibernation.services.retention import delete_all
+from hibernation.services.teams import default_team
 from hibernation.services.transitions import emit, set_machine, set_status
 
 POLICY_FIELDS = (
@@ -61,6 +62,7 @@ def register_instance(
     *,
     provider: str,
     actor: str,
+    team: Team | None = None,
     name: str = "",
     gpu_type: str = "",
     gpu_count: int = 1,
@@ -71,12 +73,16 @@ def register_instance(
     pause_after: timedelta = timedelta(minutes=3),
     delete_after: timedelta = timedelta(minutes=30),
 ) -> Instance:
-    """A new instance in ``provisioning``; ``request_wake`` rents its first machine. ``Conflict`` if it exists."""
+    """A new instance in ``provisioning``; ``request_wake`` rents its first machine. ``Conflict`` if it exists.
+
+    Without ``team`` it is the default one's.
+    """
     if Instance.objects.filter(pk=instance_id).exists():
         raise Conflict(f"There is an instance {instance_id!r} already.")
     now = db_now()
     instance = Instance(
         id=instance_id,
+        team=team or default_team(),
         provider=provider,
         status_changed_at=now,
         created_at=now,
@@ -99,21 +105,24 @@ def register_instance(
 
 
 def create_instance(
-    provider: str, *, actor: str, idempotency_key: str | None = None, **wish: Any
+    provider: str, *, actor: str, team: Team, idempotency_key: str | None = None, **wish: Any
 ) -> Operation:
     """A new instance and its first start on a machine of its own. ``wish`` as ``register_instance`` takes it.
 
-    The same key of the same actor answers the start that it began: nothing is rented twice.
+    The same key of the same actor answers the start that it began: nothing is rented twice. ``Conflict`` where that
+    was for another team.
     """
     check_provider(provider)
     instance_id = f"{provider}_{_fresh_name(actor, idempotency_key)}"
     with transaction.atomic():
         try:
             with transaction.atomic():
-                register_instance(instance_id, provider=provider, actor=actor, **wish)
+                register_instance(instance_id, provider=provider, actor=actor, team=team, **wish)
         except (Conflict, IntegrityError):
             if idempotency_key is None:
                 raise
+            if lock_instance(instance_id).team_id != team.pk:
+                raise Conflict("This Idempotency-Key was used for another team.") from None
         return request_wake(instance_id, actor=actor, reason="first start", idempotency_key=idempotency_key)
 
 

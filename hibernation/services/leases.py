@@ -7,7 +7,9 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -31,7 +33,9 @@ def renewing(operation_id: int, token: uuid.UUID) -> Iterator[bool]:
         yield False
         return
     done = threading.Event()
-    thread = threading.Thread(target=_renew, args=(operation_id, token, done), daemon=True)
+    # Its lines are about what this thread's are about.
+    renew = partial(copy_context().run, _renew, operation_id, token, done)
+    thread = threading.Thread(target=renew, daemon=True)
     thread.start()
     try:
         yield True

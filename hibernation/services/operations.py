@@ -20,6 +20,7 @@ from hibernation.domain.effects import Effect, Reply
 from hibernation.domain.facts import Memo
 from hibernation.domain.outcomes import Changes, Finish, Go, Outcome, Perform, Wait
 from hibernation.domain.states import OperationKind, OperationState
+from hibernation.logs.context import about, tell
 from hibernation.models import Instance, Operation
 from hibernation.services import leases
 from hibernation.services.boundaries import Boundary, reached
@@ -50,16 +51,8 @@ def run_step(operation_id: int, step: str) -> bool:
 
     Safe to call at any time by anybody: a step that is not due, not current or held by another does nothing.
     """
-    claimed = claim(operation_id, step)
-    if not isinstance(claimed, Claim):
-        return claimed
-    with leases.renewing(operation_id, claimed.token) as held:
-        if not held:
-            return False
-        reached(operation_id, step, Boundary.CLAIMED)
-        reply = perform.perform(operation_id, claimed.effect)
-        reached(operation_id, step, Boundary.PERFORMED)
-    return settle(claimed, reply)
+    with about(operation_id=operation_id):
+        return _run_step(operation_id, step)
 
 
 @transaction.atomic
@@ -101,10 +94,24 @@ def settle(claimed: Claim, reply: Reply) -> bool:
     return _apply(instance, operation, outcome, now)
 
 
+def _run_step(operation_id: int, step: str) -> bool:
+    claimed = claim(operation_id, step)
+    if not isinstance(claimed, Claim):
+        return claimed
+    with leases.renewing(operation_id, claimed.token) as held:
+        if not held:
+            return False
+        reached(operation_id, step, Boundary.CLAIMED)
+        reply = perform.perform(operation_id, claimed.effect)
+        reached(operation_id, step, Boundary.PERFORMED)
+    return settle(claimed, reply)
+
+
 def _lock(operation_id: int) -> tuple[Instance, Operation, datetime] | None:
     found = Operation.objects.filter(pk=operation_id).values_list("instance_id", flat=True).first()
     if found is None:
         return None
+    tell(instance_id=found)
     instance = Instance.objects.select_for_update(no_key=True, of=("self",)).get(pk=found)
     operation = (
         Operation.objects.select_for_update(no_key=True, of=("self",))

@@ -58,7 +58,7 @@ def storage_of(instance: Instance) -> Storage:
     return Storage(row.stored_bytes, row.stored_objects, row.good_snapshots)
 
 
-def storage_of_all() -> Storage:
-    stored = Pack.objects.filter(condemned_at__isnull=True).aggregate(bytes=Sum("size"), objects=Count("pk"))
-    good = Snapshot.objects.filter(state=SnapshotState.VERIFIED).count()
+def storage_of_all(packs: QuerySet[Pack], snapshots: QuerySet[Snapshot]) -> Storage:
+    stored = packs.filter(condemned_at__isnull=True).aggregate(bytes=Sum("size"), objects=Count("pk"))
+    good = snapshots.filter(state=SnapshotState.VERIFIED).count()
     return Storage(stored["bytes"] or 0, stored["objects"], good)

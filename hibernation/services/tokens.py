@@ -6,17 +6,18 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import BooleanField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
+from hibernation.domain.access import Scope
 from hibernation.domain.errors import NotFound
 from hibernation.domain.states import EventType
-from hibernation.models import ApiToken, Enrolment, Machine
+from hibernation.models import ApiToken, Enrolment, Machine, Team
 from hibernation.services.clock import db_now
 from hibernation.services.transitions import emit
 
@@ -59,19 +60,42 @@ def _signature(machine_id: int, epoch: int) -> str:
     return hmac.new(key, f"{machine_id}.{epoch}".encode(), hashlib.sha256).hexdigest()
 
 
-def create_api_token(user: AbstractBaseUser, name: str, lifetime: timedelta | None = None) -> str:
-    """A new token of ``user``. Returned once; only its hash is kept."""
+def create_api_token(
+    user: AbstractBaseUser,
+    name: str,
+    lifetime: timedelta | None = None,
+    *,
+    scope: Scope = Scope.ADMIN,
+    team: Team | None = None,
+) -> str:
+    """A new token of ``user``, good for what ``scope`` allows, in ``team`` or all of his. Only its hash is kept."""
+    return issue_api_token(user, name, lifetime, scope=scope, team=team)[0]
+
+
+def issue_api_token(
+    user: AbstractBaseUser,
+    name: str,
+    lifetime: timedelta | None,
+    *,
+    scope: Scope,
+    team: Team | None,
+    until: datetime | None = None,
+) -> tuple[str, ApiToken]:
+    """The same, with its row; dead at ``until`` at the latest."""
     raw = PERSON_PREFIX + secrets.token_urlsafe(32)
     now = db_now()
-    ApiToken.objects.create(
+    ends = [end for end in (now + lifetime if lifetime is not None else None, until) if end is not None]
+    row = ApiToken.objects.create(
         user=user,  # type: ignore[misc]
         name=name,
         digest=_digest(raw),
         prefix=raw[:_SHOWN],
+        scope=scope,
+        team=team,
         created_at=now,
-        expires_at=now + lifetime if lifetime else None,
+        expires_at=min(ends, default=None),
     )
-    return raw
+    return raw, row
 
 
 def find_api_token(raw: str) -> ApiToken | None:
@@ -79,9 +103,12 @@ def find_api_token(raw: str) -> ApiToken | None:
     if not raw.startswith(PERSON_PREFIX):
         return None
     alive = Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
-    token = ApiToken.objects.select_related("user").filter(alive, digest=_digest(raw)).first()
-    if token is not None:
-        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
+    stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
+    found = ApiToken.objects.select_related("user", "team").annotate(
+        is_stale=ExpressionWrapper(stale, BooleanField())
+    )
+    token = found.filter(alive, digest=_digest(raw)).first()
+    if token is not None and token.is_stale:
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
     return token
 
@@ -100,12 +127,17 @@ def revoke_api_token(token_id: int, *, actor: str) -> ApiToken:
     return token
 
 
-def create_enrolment(provider: str, actor: str) -> tuple[str, Enrolment]:
+def create_enrolment(provider: str, actor: str, team: Team) -> tuple[str, Enrolment]:
     """A token that has one machine adopted, within the hour. Returned once; only its hash is kept."""
     raw = ENROLMENT_PREFIX + secrets.token_urlsafe(24)
     now = db_now()
     row = Enrolment.objects.create(
-        digest=_digest(raw), provider=provider, actor=actor, created_at=now, expires_at=now + ENROLMENT_LASTS
+        digest=_digest(raw),
+        provider=provider,
+        team=team,
+        actor=actor,
+        created_at=now,
+        expires_at=now + ENROLMENT_LASTS,
     )
     return raw, row
 

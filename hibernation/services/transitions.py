@@ -38,8 +38,12 @@ def emit(
     actor: str = "",
     status: tuple[str, str] = ("", ""),
     data: Mapping[str, Any] | None = None,
+    used: float | None = None,
 ) -> Event:
-    """Append one event. ``snapshot`` and ``actor`` default to the operation's, else nothing and ``system``."""
+    """Append one event. ``snapshot`` and ``actor`` default to the operation's, else nothing and ``system``.
+
+    ``used``: the GPU's use in per cent, where the instance does not tell it any more.
+    """
     if snapshot is None and operation is not None:
         snapshot = operation.snapshot
     return Event.objects.create(
@@ -49,7 +53,7 @@ def emit(
         timestamp=now,
         status_from=status[0],
         status_to=status[1],
-        gpu_utilization=instance.gpu_utilization if instance is not None else None,
+        gpu_utilization=used if used is not None or instance is None else instance.gpu_utilization,
         snapshot_name=snapshot.name if snapshot is not None else "",
         reason=reason,
         actor=actor or (operation.actor if operation is not None else "system"),

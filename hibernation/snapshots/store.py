@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
 
@@ -33,7 +33,7 @@ class ObjectMissing(StoreError, KeyError):
 class SignedRequest:
     """One PUT or GET that its holder may make until it expires, with exactly these headers."""
 
-    url: str
+    url: str = field(repr=False)
     headers: dict[str, str]
 
 

@@ -40,10 +40,19 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
+    """One that nothing of ours may fail on: no script, and nothing that the page's own policy refuses."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
     context.set_default_timeout(20_000)
-    yield context.new_page()
+    page, wrong = context.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(f"{page.url}: {error}"))
+    page.on("console", lambda said: wrong.append(f"{page.url}: {said.text}") if _is_refusal(said) else None)
+    yield page
     context.close()
+    assert wrong == []
+
+
+def _is_refusal(said: Any) -> bool:
+    return said.type == "error" and "Content Security Policy" in said.text
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from hibernation.models import Event, Instance
+from hibernation.models import Event, Instance, Operation
 from hibernation.services.clock import db_now
 from hibernation.services.tokens import create_api_token
 from tests.browser.conftest import SHOT, log_in
@@ -40,7 +42,14 @@ PAGES = {
     "snapshots": "snapshot/",
     "tokens": "apitoken/",
     "new-token": "apitoken/add/",
+    "going": "instance/vast_5F29980/change/",
+    "asleep": "instance/vast_5F20077/change/",
+    "cancel": "instance/operation/{operation}/cancel/",
+    "schedules": "schedule/",
+    "key": "providercredential/add/",
 }
+# CSS pixels, as WCAG 2.2 wants them at least (2.5.8).
+SMALLEST_TARGET = 24
 
 
 @pytest.fixture
@@ -106,7 +115,8 @@ def console(fleet: None, live_server: Any, page: Any) -> Callable[[str], Any]:
     log_in(page, live_server.url, "ana", PASSWORD)
 
     def go(name: str) -> Any:
-        page.goto(f"{live_server.url}/admin/hibernation/{PAGES[name]}")
+        path = PAGES[name].format(operation=Operation.objects.get().pk)
+        page.goto(f"{live_server.url}/admin/hibernation/{path}")
         return page
 
     return go
@@ -129,6 +139,86 @@ def test_no_page_is_wider_than_a_phone(console: Callable[[str], Any], page: Any,
         if width > PHONE["width"]:
             wide[name] = width
     assert wide == {}
+
+
+def test_every_page_of_the_admin_keeps_to_its_policy(fleet: None, live_server: Any, page: Any) -> None:
+    """The fixture ``page`` fails where a script or a style was refused."""
+    log_in(page, live_server.url, "ana", PASSWORD)
+    interval = IntervalSchedule.objects.create(every=1, period="hours")
+    entry = PeriodicTask.objects.create(name="mine", task="hibernation.sweep", interval=interval)
+    addresses = [f"django_celery_beat/periodictask/{entry.pk}/change/", "hibernation/providercredential/add/"]
+    for model in admin.site._registry:
+        listed = f"{model._meta.app_label}/{model._meta.model_name}/"
+        addresses += [listed, f"{listed}add/"]
+    for address in addresses:
+        page.goto(f"{live_server.url}/admin/{address}")
+    assert len(addresses) >= 40
+
+
+def test_the_browsable_api_works_under_its_policy(fleet: None, live_server: Any, page: Any) -> None:
+    log_in(page, live_server.url, "ana", PASSWORD)
+    page.goto(f"{live_server.url}/api/instances/vast_31337/config")
+    page.fill("textarea[name=_content]", '{"keep_last": 5}')
+    page.click("button:has-text('PUT')")
+    page.locator(".response-info", has_text='"keep_last": 5').wait_for()
+
+
+def test_the_docs_of_the_api_are_drawn_under_its_policy(live_server: Any, page: Any, shot: SHOT) -> None:
+    page.goto(f"{live_server.url}/api/docs")
+    page.locator(".opblock-summary-path", has_text="/api/agent/status").wait_for()
+    page.locator("#operations-instances-instances_wake_create .opblock-summary-control").click()
+    page.locator(".opblock-body", has_text="max_price").wait_for()
+    shot(page, "api-docs")
+
+
+def test_a_person_orders_from_the_pages_of_the_api(
+    fleet: None, live_server: Any, page: Any, shot: SHOT
+) -> None:
+    page.goto(f"{live_server.url}/api")
+    page.click("text=Log in")
+    page.fill("#id_username", "ana")
+    page.fill("#id_password", PASSWORD)
+    page.click("input[type=submit]")
+    page.click(f"text={live_server.url}/api/instances")
+    shot(page, "api-instances")
+    page.goto(f"{live_server.url}/api/instances/vast_20077/wake")
+    page.click("button:has-text('POST')")
+    page.locator(".response-info", has_text='"kind": "wake"').wait_for()
+    page.goto(f"{live_server.url}/api/instances/vast_31337/schedule")
+    shot(page, "api-schedule")
+    page.click("button:has-text('PUT')")
+    page.locator(".request-info", has_text="PUT ").wait_for()
+    assert "HTTP 200 OK" in page.inner_text(".response-info")
+
+
+def test_a_page_that_runs_a_script_of_its_own_is_stopped(fleet: None, live_server: Any, browser: Any) -> None:
+    """What the policy is for: a script that somebody got into a page does not run."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{live_server.url}/admin/login/")
+    page.evaluate(
+        "const s = document.createElement('script'); s.textContent = 'window.ran = true'; document.body.append(s)"
+    )
+    assert page.evaluate("window.ran") is None
+    context.close()
+
+
+def test_what_can_be_ordered_can_be_tapped_on_a_phone(console: Callable[[str], Any], page: Any) -> None:
+    page.set_viewport_size(PHONE)
+    for name, wanted in (
+        ("instance", [".order-hibernate", ".order-settings"]),
+        ("going", [".order-cancel"]),
+        ("asleep", [".order-wake"]),
+        ("hibernate", ["input[value=Hibernate]", ".closelink"]),
+        ("cancel", ["input[value='Cancel the operation']"]),
+        ("instances", ["#result_list tbody th a", "select[name=action]", "button[name=index]"]),
+    ):
+        console(name)
+        for found in wanted:
+            box = page.locator(found).first.bounding_box()
+            assert box is not None, (name, found)
+            assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"], (name, found, box)
+            assert box["height"] >= SMALLEST_TARGET, (name, found, box)
 
 
 def test_the_console_can_be_read_in_the_dark(console: Callable[[str], Any], page: Any, shot: SHOT) -> None:

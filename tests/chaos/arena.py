@@ -34,6 +34,7 @@ EVERYTHING = ("postgres", "valkey", "web", "beat", *WORKERS)
 
 _QUICK = {
     "DUMONT_HEARTBEAT_SECONDS": "1",
+    "DUMONT_REQUESTS_PER_MINUTE": "0",
     "DUMONT_SWEEP_SECONDS": "1",
     "DUMONT_DRIVE_SECONDS": "1",
     "DUMONT_RECONCILE_SECONDS": "2",
@@ -49,6 +50,7 @@ django.setup()
 from datetime import timedelta
 from django.contrib.auth.models import User
 from hibernation.services.instances import configure, register_instance
+from hibernation.services.teams import ensure_team
 from hibernation.services.tokens import create_api_token
 for row in json.loads(sys.argv[1]):
     instance = register_instance(provider="local", actor="test", gpu_type="RTX 3090",
@@ -56,6 +58,7 @@ for row in json.loads(sys.argv[1]):
                                  disk_gb=1 if row.pop("gpu_count") == 1 else 900, **row)
     configure(instance.pk, {"post_wake_hook": "true"}, actor="test")
 user, _ = User.objects.get_or_create(username="test")
+ensure_team(user)
 print(create_api_token(user, "chaos"))
 """
 

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from hibernation.domain.errors import DumontError
 from hibernation.providers.registry import provider_names
 from hibernation.services.adopt import request_adoption
+from hibernation.services.teams import team_named
 
 
 class Command(BaseCommand):
@@ -20,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("contract", help="the provider's id of the rental, such as 12345")
         parser.add_argument("--provider", choices=provider_names(), default=provider_names()[0])
         parser.add_argument("--name", default="", help="for people")
+        parser.add_argument("--team", default="", help="whose it will be; without it, the default team's")
         parser.add_argument(
             "--may-be-destroyed",
             action="store_true",
@@ -30,7 +32,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             operation = request_adoption(
-                options["provider"], options["contract"], actor="command line", name=options["name"]
+                options["provider"],
+                options["contract"],
+                actor="command line",
+                team=team_named(options["team"]),
+                name=options["name"],
             )
         except DumontError as error:
             raise CommandError(error.message) from None

@@ -6,13 +6,21 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from hibernation.domain.access import Scope
+from hibernation.domain.errors import NotFound
+from hibernation.models import Team
+from hibernation.services.teams import ensure_team, team_named
 from hibernation.services.tokens import create_api_token
 
 
 class Command(BaseCommand):
-    """Prints the token, this once: only its hash is kept. The user must exist."""
+    """Prints the token, this once: only its hash is kept. The user must exist.
+
+    A token that sees nothing would be of no use: a user in no team joins the default one as an owner.
+    """
 
     help = "Make an API token for a user and print it. It is shown only now: only its hash is kept."
 
@@ -20,6 +28,16 @@ class Command(BaseCommand):
         parser.add_argument("--user", required=True, help="name of an existing user, whom the token acts as")
         parser.add_argument("--name", default="command line", help="what the token is for")
         parser.add_argument("--days", type=float, help="how long it lives; without it, until it is revoked")
+
+        parser.add_argument(
+            "--team", default="", help="good for this one only; without it, for all of the user's"
+        )
+        parser.add_argument(
+            "--scope",
+            choices=[scope.value for scope in Scope],
+            default=Scope.ADMIN.value,
+            help="what it may do",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         users = get_user_model()
@@ -29,4 +47,19 @@ class Command(BaseCommand):
         if options["days"] is not None and options["days"] <= 0:
             raise CommandError("--days must be more than 0.")
         lifetime = None if options["days"] is None else timedelta(days=options["days"])
-        self.stdout.write(create_api_token(user, options["name"], lifetime))
+        team = _team(user, options["team"])
+        scope = Scope(options["scope"])
+        self.stdout.write(create_api_token(user, options["name"], lifetime, scope=scope, team=team))
+
+
+def _team(user: AbstractBaseUser, name: str) -> Team | None:
+    if not name:
+        ensure_team(user)
+        return None
+    try:
+        team = team_named(name)
+    except NotFound as error:
+        raise CommandError(error.message) from None
+    if not team.memberships.filter(user=user.pk).exists():
+        raise CommandError(f"{user} is not in the team {name!r}.")
+    return team

@@ -12,6 +12,7 @@ from hibernation.domain.errors import DumontError
 from hibernation.providers.registry import provider_names
 from hibernation.services.instances import register_instance
 from hibernation.services.requests import request_wake
+from hibernation.services.teams import team_named
 
 ACTOR = "command line"
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("instance", help="its id, such as vast_12345")
         parser.add_argument("--provider", choices=provider_names(), default=provider_names()[0])
+        parser.add_argument("--team", default="", help="whose it will be; without it, the default team's")
         parser.add_argument("--gpu-type", default="", help="such as 'RTX 3090'; without it, any")
         parser.add_argument("--region", default="", help="such as EU; without it, any")
         parser.add_argument("--max-price", type=_price, help="the most that a machine may cost, USD an hour")
@@ -38,6 +40,7 @@ class Command(BaseCommand):
                 options["instance"],
                 provider=options["provider"],
                 actor=ACTOR,
+                team=team_named(options["team"]),
                 gpu_type=options["gpu_type"],
                 region=options["region"],
                 max_price=options["max_price"],

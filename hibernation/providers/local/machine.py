@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hibernation.providers.local import namespaces
@@ -40,7 +40,7 @@ class Boot:
     """
 
     marker: str
-    env: dict[str, str]
+    env: dict[str, str] = field(repr=False)
     namespaces: bool = True
     onstart: str = ""
     slow_boot_seconds: float = 0.0

@@ -29,6 +29,7 @@ from hibernation.domain.effects import (
     Verify,
 )
 from hibernation.domain.errors import DumontError, KeyRefused, Unexpected
+from hibernation.logs.redaction import redacted
 from hibernation.services.steps import arriving, boxes, rentals, trials, verification
 from hibernation.services.steps.context import Context, load_context
 
@@ -48,7 +49,7 @@ def perform(operation_id: int, effect: Effect) -> Reply:
     except Exception as error:
         # A time limit or a bug: the step waits, tries again and in the end gives up like after any failure.
         log.exception("operation %s: %s", operation_id, type(effect).__name__)
-        return Unexpected(f"unexpected {type(error).__name__}: {error}")
+        return Unexpected(redacted(f"unexpected {type(error).__name__}: {error}"))
 
 
 def _attach_again(context: Context) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import pytest
 
 from agents.snapshot import fill, place, resume, room, thaw
 from agents.snapshot.errors import SnapshotError
+from agents.snapshot.format import DirRow
+from agents.snapshot.place import Place
 from agents.snapshot.resume import Work
+from agents.snapshot.transfer import Transfer
 from tests.agents.snapshot.harness import Box, Cloud, picture
 
 MIB = 1 << 20
@@ -140,9 +144,9 @@ def test_a_finished_file_is_never_touched_again(
 ) -> None:
     real = fill._fetch
 
-    def fail(work: Work, run: list[int], wanted: fill.Wanted, is_urgent: bool) -> None:
+    def fail(work: Work, run: list[int], wanted: fill.Wanted, gate: fill.Gate, is_urgent: bool) -> None:
         if is_urgent:
-            return real(work, run, wanted, is_urgent)
+            return real(work, run, wanted, gate, is_urgent)
         wait_until_usable(work)
         raise SnapshotError("stopped", "killed here")
 
@@ -189,17 +193,50 @@ def test_what_the_user_changed_during_a_thaw_is_read_next_time(
     assert len(second["packs_new"]) == 1
 
 
+def test_bytes_are_on_their_way_while_folders_are_made(
+    other: Box, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = threading.Event()
+    download, make_dir = Transfer.download, Place.make_dir
+
+    def downloaded(transfer: Transfer, key: str, start: int, into: memoryview) -> None:
+        download(transfer, key, start, into)
+        if key != frozen["manifest"]["key"]:
+            arrived.set()
+
+    def made(place: Place, row: DirRow) -> None:
+        assert arrived.wait(30)
+        make_dir(place, row)
+
+    monkeypatch.setattr(Transfer, "download", downloaded)
+    monkeypatch.setattr(Place, "make_dir", made)
+    other.thaw(frozen)
+    assert (other.workspace / "src" / "m1.py").exists()
+
+
+def test_nothing_is_written_where_the_folders_cannot_be_made(
+    other: Box, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(place: Place, row: DirRow) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Place, "make_dir", full)
+    with pytest.raises(OSError, match="no space"):
+        other.thaw(frozen)
+    assert list(other.workspace.iterdir()) == []
+
+
 def test_usable_does_not_wait_for_the_bulk(
     other: Box, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = fill._fetch
 
-    def fetch(work: Work, run: list[int], wanted: fill.Wanted, is_urgent: bool) -> None:
+    def fetch(work: Work, run: list[int], wanted: fill.Wanted, gate: fill.Gate, is_urgent: bool) -> None:
         if not is_urgent:
             wait_until_usable(work)
             assert (other.workspace / "src" / "m1.py").exists()
             assert (other.workspace / "link").is_symlink()
-        real(work, run, wanted, is_urgent)
+        real(work, run, wanted, gate, is_urgent)
 
     monkeypatch.setattr(fill, "_fetch", fetch)
     result = other.thaw(frozen)

@@ -77,11 +77,10 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture
 def terminal(world: World, wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    from django.contrib.auth.models import User
-
     from hibernation.services.tokens import create_api_token
+    from tests.factories import make_user
 
-    token = create_api_token(User.objects.create_user("ana"), "laptop")
+    token = create_api_token(make_user("ana"), "laptop")
     monkeypatch.setattr(session, "Client", lambda *args, **more: Client(*args, **more, transport=wire))
     monkeypatch.setattr(waiting, "pause", work_of(world))
     for name, value in {

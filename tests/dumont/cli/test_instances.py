@@ -60,7 +60,9 @@ def test_the_list_is_whole_however_many_pages_it_takes(
 def test_the_list_is_filtered_and_may_be_empty(terminal: Terminal) -> None:
     make_instance()
     assert terminal.run("ls", "--status", "idle", "--search", "vast").stdout == "There are no instances.\n"
-    assert "status: There is no status 'odd'." in terminal.run("ls", "--status", "odd", code=2).stderr
+    assert (
+        "status: There is no «odd». Known: deleted, " in terminal.run("ls", "--status", "odd", code=2).stderr
+    )
 
 
 def test_the_status_explains_itself(terminal: Terminal, world: World) -> None:

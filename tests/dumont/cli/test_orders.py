@@ -146,6 +146,16 @@ def test_a_server_that_fails_is_unreachable(terminal: Terminal) -> None:
     assert terminal.run("ls", code=6).stderr == "Too many.\n"
 
 
+def test_a_fault_of_the_server_comes_with_the_id_that_its_log_has_it_under(terminal: Terminal) -> None:
+    wrong = {"error": {"code": "internal", "message": "Something failed here."}}
+    terminal.wire.replies = [httpx.Response(500, json=wrong, headers={"X-Request-Id": "0af7651916cd43dd"})]
+    assert terminal.run("ls", code=6).stderr == "Something failed here. (request 0af7651916cd43dd)\n"
+
+
+def test_a_refusal_needs_no_look_into_the_log(terminal: Terminal) -> None:
+    assert "request" not in terminal.run("status", "vast_1", code=3).stderr
+
+
 def test_a_server_that_answers_something_else_is_said_to_be_another(terminal: Terminal) -> None:
     terminal.wire.replies = [httpx.Response(200, json={"boxes": []})]
     assert "lacks 'instances'" in terminal.run("ls", code=6).stderr

@@ -73,6 +73,13 @@ def complete(typed: str) -> list[str]:
     return shown.split()
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_a_script_that_asks_the_command_line(shell: str) -> None:
+    asked = {"_DUMONT_COMPLETE": f"source_{shell}"}
+    shown = CliRunner().invoke(app, [], env={**os.environ, **asked}, prog_name="dumont")
+    assert (shown.exit_code, f"_DUMONT_COMPLETE=complete_{shell}" in shown.stdout) == (0, True)
+
+
 def operation(**more: Any) -> dict[str, Any]:
     usual = {"id": 1, "kind": "wake", "state": "running", "step": "thaw", "steps": [], "progress": {}}
     return usual | {"waiting_for": "", "error": "", "cancel_reason": ""} | more

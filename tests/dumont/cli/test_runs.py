@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from hibernation.domain.errors import OutOfCredit
@@ -41,6 +42,21 @@ def test_one_can_be_followed_by_its_number(terminal: Terminal, world: World) -> 
     operation = world.hibernate(world.awake())
     assert "has succeeded" in terminal.run("operations", "--follow", str(operation.pk)).stdout
     assert terminal.json("operations", "--follow", str(operation.pk))["state"] == "succeeded"
+
+
+def test_following_is_patient_with_a_server_that_hears_too_many(terminal: Terminal, world: World) -> None:
+    operation = world.hibernate(world.awake())
+    told = {"error": {"code": "throttled", "message": "Request was throttled."}}
+    first = terminal.wire.app.handle_request
+
+    def busy_once(request: httpx.Request) -> httpx.Response:
+        if len(terminal.wire.requests) == 2:
+            return httpx.Response(429, json=told)
+        return first(request)
+
+    terminal.wire.app.handle_request = busy_once  # type: ignore[method-assign]
+    assert "has succeeded" in terminal.run("operations", "--follow", str(operation.pk)).stdout
+    assert len(terminal.wire.requests) > 2
 
 
 def test_one_that_waits_is_followed_too(terminal: Terminal) -> None:

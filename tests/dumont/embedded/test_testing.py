@@ -35,7 +35,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 def test_without_arguments_the_chaos_suite_comes_last(called: list[tuple[str, ...]]) -> None:
     assert testing.main([]) == 0
     assert [call[-2:] for call in called] == [
-        ("-m", "not chaos and not conformance and not browser"),
+        ("-m", "not chaos and not conformance and not browser and not slow"),
         ("-m", "chaos"),
     ]
 
@@ -92,6 +92,19 @@ def test_every_check_runs_before_one_that_fails_is_named(
     assert checks.main({"first": ("fails",), "second": ("works",)}) == 1
     assert called == [("fails",), ("works",)]
     assert "Failed: first." in capfd.readouterr().err
+
+
+def test_the_check_of_a_deployment_sees_one_over_https(
+    called: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[tuple[str, ...], dict[str, str]] = {}
+    monkeypatch.setattr(
+        checks, "call", lambda arguments, env: seen.update({tuple(arguments): dict(env)}) or 0
+    )
+    assert checks.main() == 0
+    deployed = [env for arguments, env in seen.items() if "--deploy" in arguments]
+    assert [env["DUMONT_BASE_URL"] for env in deployed] == ["https://dumont.example.org"]
+    assert sum("DUMONT_BASE_URL" in env for env in seen.values()) == 1
 
 
 def test_checks_that_all_pass_return_zero(called: list[tuple[str, ...]]) -> None:

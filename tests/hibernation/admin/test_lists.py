@@ -10,7 +10,16 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from hibernation.models import Event, Host, Instance, Operation, ProviderAccount, Snapshot, UsageInterval
+from hibernation.models import (
+    Event,
+    Host,
+    Instance,
+    Operation,
+    ProviderAccount,
+    Snapshot,
+    Team,
+    UsageInterval,
+)
 from hibernation.services.clock import db_now
 from hibernation.services.credentials import store_key
 from hibernation.services.tokens import create_api_token
@@ -41,6 +50,7 @@ MODELS = [
     "schedule",
     "schedulerun",
     "snapshot",
+    "team",
     "usageinterval",
 ]
 
@@ -76,7 +86,11 @@ def fill(user: User, number: int) -> None:
     UsageInterval.objects.create(instance=instance, machine=machine, price_per_hour=1, started_at=db_now())
     make_schedule(instance)
     make_run(instance)
-    create_api_token(user, f"token {number}")
+    team = Team.objects.create(name=f"team {number}")
+    team.memberships.create(user=user)
+    create_api_token(user, f"token {number}", team=team)
+    instance.team = team
+    instance.save()
     Host.objects.create(provider="fake", host=f"h{number}")
     ProviderAccount.objects.create(provider=f"p{number}")
 
@@ -97,6 +111,22 @@ def test_no_list_asks_more_often_for_more_rows(root: Client) -> None:
     for number in range(3, 300):
         fill(user, number)
     assert {model: queries(root, model) for model in MODELS} == few
+
+
+def test_the_apis_list_asks_no_more_often_for_more_rows_either(root: Client) -> None:
+    user = User.objects.get()
+
+    def asked() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            assert root.get("/api/instances?limit=100").status_code == 200
+        return len(seen)
+
+    fill(user, 0)
+    asked()
+    few = asked()
+    for number in range(1, 50):
+        fill(user, number)
+    assert asked() == few
 
 
 def test_a_host_can_be_forgotten_by_who_may(root: Client, guest: Client) -> None:

@@ -46,7 +46,7 @@ def test_the_schema_is_served_to_people(api: Client) -> None:
     assert api.get("/api/schema").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/instances/a%0Ab"])
+@pytest.mark.parametrize("path", ["/api/instances/", "/api/nothing", "/api/instances/a%0Ab"])
 def test_an_unknown_address_of_the_api_is_refused_in_its_words(path: str) -> None:
     reply = Client().get(path)
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")

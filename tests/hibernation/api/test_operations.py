@@ -52,16 +52,19 @@ def test_the_cursor_leads_to_older_operations_and_ends(api: Client) -> None:
     assert seen == rows[::-1]
 
 
-@pytest.mark.parametrize("query", [{"kind": "sleep"}, {"state": "running,odd"}, {"limit": "0"}], ids=str)
+@pytest.mark.parametrize(
+    "query",
+    [{"kind": "sleep"}, {"state": "running,odd"}, {"limit": "0"}, {"instance": "a\0b"}, {"kinds": "wake"}],
+    ids=ascii,
+)
 def test_a_question_that_makes_no_sense_is_refused(api: Client, query: dict[str, str]) -> None:
     reply = api.get(LIST, query)
     assert reply.status_code == 400
     assert set(reply.json()["error"]["fields"]) == set(query)
 
 
-@pytest.mark.parametrize("instance", ["vast_none", "a\0b"])
-def test_operations_of_an_unknown_instance_are_not_found(api: Client, instance: str) -> None:
-    assert api.get(LIST, {"instance": instance}).status_code == 404
+def test_operations_of_an_unknown_instance_are_not_found(api: Client) -> None:
+    assert api.get(LIST, {"instance": "vast_none"}).status_code == 404
 
 
 def test_one_that_runs_is_called_off_and_can_be_looked_at(api: Client) -> None:
@@ -105,7 +108,7 @@ def test_an_order_tells_where_and_when_to_look_again(api: Client, world: World) 
 def test_who_asks_is_told_with_the_token_and_nobody_is_not(api: Client) -> None:
     reply = api.get("/api/me").json()
     assert (reply["user"], reply["token"]["name"]) == ("ana", ApiToken.objects.get().name)
-    assert set(reply["token"]) == {"name", "created_at", "expires_at"}
+    assert not {"token", "digest"} & set(reply["token"])
     assert Client().get("/api/me").status_code == 401
 
 

@@ -6,15 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from hibernation.domain.access import Role
 from hibernation.domain.errors import ProviderUnavailable
 from hibernation.domain.states import InstanceStatus, MachineState, OperationKind, SnapshotState
-from hibernation.models import Event, Instance, Operation, Snapshot
+from hibernation.models import Enrolment, Event, Instance, Membership, Operation, Snapshot, Team
 from hibernation.providers.base import Phase
 from hibernation.services.instances import release_instance
+from hibernation.services.teams import default_team
 from tests.factories import make_hibernated, make_instance, make_machine, make_operation, make_snapshot
 from tests.hibernation.services.world import World, assert_consistent, events
 
@@ -282,6 +285,7 @@ def test_a_longer_list_asks_the_database_no_more_often(api: Client) -> None:
         make_snapshot(instance)
 
     grow()
+    asked()  # The token's first use is written down.
     before = asked()
     for _ in range(5):
         grow()
@@ -331,3 +335,54 @@ def test_what_goes_on_after_a_release_is_told(world: World) -> None:
     release_instance(instance.pk, actor="user:ana", leave_machine=True)
     event = Event.objects.get()
     assert "goes on without us" in event.reason
+
+
+@pytest.fixture
+def mine(api: Client) -> Team:
+    """Another team of ana's, which she joined later."""
+    team = Team.objects.create(name="mine")
+    team.memberships.create(user=User.objects.get(username="ana"), role=Role.OWNER)
+    return team
+
+
+@pytest.mark.parametrize("body", [RENTAL, FRESH])
+def test_whose_it_will_be_can_be_said(rental: World, api: Client, mine: Team, body: dict[str, Any]) -> None:
+    assert post(api, body | {"team": "mine"}).status_code == 202
+    assert Instance.objects.get().team == mine
+    assert api.get("/api/instances").json()["instances"][0]["team"] == "mine"
+
+
+def test_unsaid_it_is_the_first_team_of_which_one_is_an_owner(world: World, api: Client, mine: Team) -> None:
+    Membership.objects.filter(team=default_team()).update(role=Role.MEMBER)
+    post(api, FRESH)
+    assert Instance.objects.get().team == mine
+
+
+def test_an_enrolment_is_for_the_team_that_is_named(world: World, api: Client, mine: Team) -> None:
+    reply = post(api, {"may_be_destroyed": True, "team": "mine"}, "/api/enrolments")
+    assert reply.status_code == 201
+    assert Enrolment.objects.get().team == mine
+
+
+@pytest.mark.parametrize("name", ["theirs", "nobodys"])
+@pytest.mark.parametrize("path", ["/api/instances", "/api/enrolments"])
+def test_a_team_of_others_is_told_from_none_by_nothing(
+    rental: World, api: Client, path: str, name: str
+) -> None:
+    Team.objects.create(name="theirs")
+    reply = post(api, {"may_be_destroyed": True, "team": name} | ({} if "enrol" in path else RENTAL), path)
+    assert reply.json()["error"]["fields"] == {"team": f"There is no team {name!r}."}
+    assert not Instance.objects.exists()
+
+
+def test_who_is_no_owner_of_the_named_team_takes_nothing_in(rental: World, api: Client, mine: Team) -> None:
+    Membership.objects.filter(team=mine).update(role=Role.MEMBER)
+    assert post(api, RENTAL | {"team": "mine"}).status_code == 403
+    assert post(api, RENTAL).status_code == 202
+
+
+def test_a_key_that_was_used_for_another_team_rents_nothing(world: World, api: Client, mine: Team) -> None:
+    post(api, FRESH, **{"Idempotency-Key": "k"})
+    reply = post(api, FRESH | {"team": "mine"}, **{"Idempotency-Key": "k"})
+    assert (reply.status_code, code(reply)) == (409, "conflict")
+    assert Operation.objects.count() == 1

@@ -96,7 +96,7 @@ def test_the_list_costs_the_same_for_many(
 ) -> None:
     for _ in range(10):
         make_snapshot(instance).packs.add(make_pack(instance))
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):
         api.get(path(instance))
 
 

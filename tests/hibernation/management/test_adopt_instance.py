@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from hibernation.models import Operation
+from hibernation.models import Operation, Team
 from tests.hibernation.services.world import World
 
 pytestmark = pytest.mark.django_db
@@ -26,6 +26,15 @@ def test_a_rental_is_adopted_with_consent(world: World) -> None:
     assert "fake_12345 is being adopted" in adopt("--may-be-destroyed", "--name", "training")
     operation = Operation.objects.get()
     assert (operation.actor, operation.instance.name) == ("command line", "training")
+
+
+def test_a_rental_is_adopted_for_a_team(world: World) -> None:
+    world.provider.rent("my own", contract="12345")
+    Team.objects.create(name="research")
+    with pytest.raises(CommandError, match="no team 'x'"):
+        adopt("--may-be-destroyed", "--team", "x")
+    adopt("--may-be-destroyed", "--team", "research")
+    assert Operation.objects.get().instance.team.name == "research"
 
 
 def test_what_cannot_be_adopted_is_told(world: World) -> None:

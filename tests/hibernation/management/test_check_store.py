@@ -72,6 +72,7 @@ def test_a_script_reads_json(bucket: Bucket) -> None:
 def run_as_a_user(bucket: Bucket, folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, with nothing but the documented variables; the secret in a file."""
     (folder / "secret").write_text(f"{bucket.account.secret_access_key}\n")
+    (folder / "secret").chmod(0o600)
     right = {
         "DUMONT_SECRET_KEY": "x" * 50,
         "DUMONT_ENCRYPTION_KEYS": "0" * 64,

@@ -12,10 +12,11 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from hibernation.domain.errors import StoreError
-from hibernation.models import ApiToken, Instance, Operation, Pack, Snapshot
+from hibernation.models import ApiToken, Instance, Membership, Operation, Pack, Snapshot, Team
 from hibernation.services.clock import db_now
+from hibernation.services.teams import default_team
 from hibernation.snapshots.filesystem import FilesystemStore
-from tests.factories import make_instance, make_pack, make_snapshot
+from tests.factories import make_instance, make_pack, make_snapshot, make_user
 from tests.hibernation.services.world import World
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +52,37 @@ def test_a_token_that_never_lives_is_refused() -> None:
     User.objects.create_user("ana")
     with pytest.raises(CommandError, match="more than 0"):
         run("create_token", "--user", "ana", "--days", "0")
+
+
+def test_whoever_is_in_no_team_joins_the_default_one_with_his_token() -> None:
+    user = User.objects.create_user("ana")
+    for _ in range(2):
+        run("create_token", "--user", "ana", "--scope", "read")
+    assert user.memberships.get().role == "owner"
+    assert user.memberships.get().team == default_team()
+    assert set(ApiToken.objects.values_list("scope", "team")) == {("read", None)}
+
+
+def test_a_token_for_one_team_is_for_who_is_in_it() -> None:
+    team = Team.objects.create(name="research")
+    ana = make_user("ana", team=team)
+    User.objects.create_user("eva")
+    run("create_token", "--user", "ana", "--team", "research")
+    assert ApiToken.objects.get().team == team
+    with pytest.raises(CommandError, match="eva is not in the team 'research'"):
+        run("create_token", "--user", "eva", "--team", "research")
+    with pytest.raises(CommandError, match="no team 'x'"):
+        run("create_token", "--user", "ana", "--team", "x")
+    assert Membership.objects.get().user == ana
+
+
+def test_an_instance_is_registered_for_a_team() -> None:
+    Team.objects.create(name="research")
+    run("register_instance", "box", "--team", "research")
+    run("register_instance", "another")
+    assert dict(Instance.objects.values_list("pk", "team__name")) == {"box": "research", "another": "default"}
+    with pytest.raises(CommandError, match="no team 'x'"):
+        run("register_instance", "third", "--team", "x")
 
 
 def test_an_instance_is_registered_with_its_rules() -> None:

@@ -20,13 +20,17 @@ from hibernation.models import (
     Event,
     Host,
     Instance,
+    Membership,
     OperationStep,
     ProviderAccount,
     ReadingHour,
     Snapshot,
+    Team,
     UsageInterval,
 )
 from hibernation.services.clock import db_now
+from hibernation.services.teams import default_team
+from hibernation.services.tokens import create_api_token
 from tests.factories import (
     idle_for,
     make_hibernated,
@@ -37,6 +41,7 @@ from tests.factories import (
     make_run,
     make_schedule,
     make_snapshot,
+    make_user,
 )
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +92,30 @@ def test_an_instance_that_cannot_be(constraint: str, fields: dict[str, Any]) -> 
 def test_an_instance_is_due_only_after_it_was_idle(fields: Callable[[], dict[str, Any]]) -> None:
     with refused("instance_due_only_when_idle"):
         make_instance(**fields())
+
+
+@pytest.mark.parametrize(
+    ("constraint", "make"),
+    [
+        ("team_has_a_name", lambda: Team.objects.create(name="")),
+        ("membership_role_known", lambda: make_user(role="king")),  # type: ignore[arg-type]
+        ("token_scope_known", lambda: create_api_token(make_user(), "t", scope="all")),  # type: ignore[arg-type]
+    ],
+)
+def test_a_right_that_cannot_be(constraint: str, make: Callable[[], object]) -> None:
+    with refused(constraint):
+        make()
+
+
+def test_a_user_is_in_a_team_once() -> None:
+    user = make_user()
+    with refused("one_membership_per_team"):
+        Membership.objects.create(team=default_team(), user=user)
+
+
+def test_an_instance_is_always_somebodys() -> None:
+    with pytest.raises(IntegrityError, match="team_id"), transaction.atomic():
+        make_instance(team=None)
 
 
 def test_a_hibernated_instance_cannot_lose_its_snapshot() -> None:

@@ -11,7 +11,7 @@ from django.db import IntegrityError
 
 from hibernation.domain.errors import Conflict, DumontError, InvalidRequest, NotFound, ProviderUnavailable
 from hibernation.domain.states import InstanceStatus, MachineState, OperationState
-from hibernation.models import Enrolment, Event, Instance, Machine, Operation, UsageInterval
+from hibernation.models import Enrolment, Event, Instance, Machine, Operation, Team, UsageInterval
 from hibernation.providers.base import Phase
 from hibernation.services import adopt
 from hibernation.services.adopt import (
@@ -27,7 +27,8 @@ from hibernation.services.instances import release_instance
 from hibernation.services.orders import environment_of
 from hibernation.services.reconcile import reconcile
 from hibernation.services.requests import request_hibernate, request_wake
-from tests.factories import PROVIDER
+from hibernation.services.teams import default_team
+from tests.factories import PROVIDER, make_instance
 from tests.hibernation.services.world import World, assert_consistent, events
 
 pytestmark = pytest.mark.django_db
@@ -43,8 +44,8 @@ def rental(world: World) -> World:
     return world
 
 
-def ask(**more: str) -> Operation:
-    return request_adoption(PROVIDER, CONTRACT, actor=ANA, **more)
+def ask(team: Team | None = None, **more: str) -> Operation:
+    return request_adoption(PROVIDER, CONTRACT, actor=ANA, team=team or default_team(), **more)
 
 
 def adopted(world: World) -> Instance:
@@ -168,13 +169,13 @@ def test_a_machine_that_vanishes_while_it_is_adopted_is_not_ours_when_it_comes_b
 
 def test_what_the_account_does_not_have_is_not_found(rental: World) -> None:
     with pytest.raises(NotFound):
-        request_adoption(PROVIDER, "777", actor=ANA)
+        request_adoption(PROVIDER, "777", actor=ANA, team=default_team())
     assert not Instance.objects.exists()
 
 
 def test_a_provider_of_nobody_is_refused(rental: World) -> None:
     with pytest.raises(InvalidRequest):
-        request_adoption("nobody", CONTRACT, actor=ANA)
+        request_adoption("nobody", CONTRACT, actor=ANA, team=default_team())
 
 
 def test_without_a_list_nothing_is_adopted(rental: World) -> None:
@@ -206,7 +207,7 @@ def test_a_machine_of_ours_is_not_adopted(world: World, state: MachineState) -> 
     machine = instance.machines.get()
     Machine.objects.filter(pk=machine.pk).update(state=state)
     with pytest.raises(UnderCare, match=instance.pk):
-        request_adoption(PROVIDER, machine.contract_id or "", actor=ANA)
+        request_adoption(PROVIDER, machine.contract_id or "", actor=ANA, team=default_team())
 
 
 def test_a_second_adoption_names_the_instance(rental: World) -> None:
@@ -291,7 +292,7 @@ def claim(raw: str, contract: str = CONTRACT) -> Operation:
 
 
 def test_a_token_has_its_machine_adopted_once(rental: World) -> None:
-    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA)
+    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA, team=default_team())
     operation = claim(raw)
     enrolment.refresh_from_db()
     assert (enrolment.instance_id, operation.actor) == (operation.instance_id, ANA)
@@ -309,7 +310,7 @@ def test_an_unknown_token_claims_nothing(rental: World, raw: str) -> None:
 
 
 def test_an_old_token_claims_nothing(rental: World) -> None:
-    raw, _ = issue_enrolment(PROVIDER, actor=ANA)
+    raw, _ = issue_enrolment(PROVIDER, actor=ANA, team=default_team())
     rental.pass_time(timedelta(hours=1).total_seconds() + 1)
     with pytest.raises(Forbidden):
         claim(raw)
@@ -318,7 +319,7 @@ def test_an_old_token_claims_nothing(rental: World) -> None:
 @pytest.mark.parametrize("contract", ["777", CONTRACT])
 def test_a_token_whose_adoption_cannot_begin_is_not_used_up(rental: World, contract: str) -> None:
     rental.provider.machines[CONTRACT] = replace(rental.provider.machines[CONTRACT], phase=Phase.LOADING)
-    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA)
+    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA, team=default_team())
     with pytest.raises(DumontError):
         claim(raw, contract)
     enrolment.refresh_from_db()
@@ -327,7 +328,7 @@ def test_a_token_whose_adoption_cannot_begin_is_not_used_up(rental: World, contr
 
 
 def test_of_two_claims_at_once_one_counts(rental: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA)
+    raw, enrolment = issue_enrolment(PROVIDER, actor=ANA, team=default_team())
     monkeypatch.setattr(adopt, "find_enrolment", lambda _: enrolment)
     claim(raw)
     rental.provider.rent("another", contract="2")
@@ -338,7 +339,7 @@ def test_of_two_claims_at_once_one_counts(rental: World, monkeypatch: pytest.Mon
 
 def test_nobody_enrols_machines_of_a_provider_that_is_not_there(rental: World) -> None:
     with pytest.raises(InvalidRequest):
-        issue_enrolment("nobody", actor=ANA)
+        issue_enrolment("nobody", actor=ANA, team=default_team())
 
 
 def test_a_copy_of_before_the_release_can_be_woken(world: World) -> None:
@@ -348,3 +349,47 @@ def test_a_copy_of_before_the_release_can_be_woken(world: World) -> None:
     assert instance.status == InstanceStatus.RELEASED
     assert world.run(world.wake(instance)).state == OperationState.SUCCEEDED
     assert_consistent(instance)
+
+
+@pytest.fixture
+def other() -> Team:
+    return Team.objects.create(name="other")
+
+
+def test_what_is_taken_in_is_the_teams_that_asked(rental: World, other: Team) -> None:
+    operation = ask(team=other)
+    assert operation.instance.team == other
+
+
+def test_an_enrolled_machine_is_the_teams_that_issued_the_token(rental: World, other: Team) -> None:
+    raw, _ = issue_enrolment(PROVIDER, actor=ANA, team=other)
+    assert claim(raw).instance.team == other
+
+
+def test_what_another_team_has_is_to_the_others_as_if_it_were_not_rented(rental: World, other: Team) -> None:
+    ask()
+    with pytest.raises(NotFound) as theirs:
+        ask(team=other)
+    with pytest.raises(NotFound) as nobodys:
+        request_adoption(PROVIDER, "777", actor=ANA, team=other)
+    assert str(theirs.value).replace(CONTRACT, "777") == str(nobodys.value)
+
+
+def test_what_another_team_let_go_with_its_work_on_it_is_not_taken_in(rental: World, other: Team) -> None:
+    instance = adopted(rental)
+    release_instance(instance.pk, actor=ANA, leave_machine=True)
+    with pytest.raises(NotFound):
+        ask(team=other)
+    assert ask().instance == instance
+
+
+def test_a_key_answers_no_other_teams_adoption(rental: World, other: Team) -> None:
+    ask(idempotency_key="k")
+    with pytest.raises(NotFound):
+        ask(team=other, idempotency_key="k")
+
+
+def test_an_instance_of_that_name_of_another_team_is_not_told_of(rental: World, other: Team) -> None:
+    make_instance(id=f"{PROVIDER}_{CONTRACT}")
+    with pytest.raises(NotFound):
+        ask(team=other)

@@ -346,7 +346,9 @@ def test_storage_counts_what_may_be_stored(instance: Instance) -> None:
     make_pack(make_instance(), size=100)
     assert storage_of(instance) == Storage(bytes=10, objects=2, snapshots=1)
     assert storage_of(make_instance()) == Storage(0, 0, 0)
-    assert storage_of_all() == Storage(bytes=110, objects=3, snapshots=1)
+    assert storage_of_all(Pack.objects.all(), Snapshot.objects.all()) == Storage(
+        bytes=110, objects=3, snapshots=1
+    )
 
 
 @pytest.fixture

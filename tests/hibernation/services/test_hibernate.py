@@ -63,6 +63,16 @@ def test_an_idle_machine_is_saved_proven_and_ended(world: World) -> None:
     assert_consistent(instance)
 
 
+def test_the_event_of_a_hibernation_tells_what_the_gpu_did_and_the_instance_nothing_any_more(
+    world: World,
+) -> None:
+    instance = world.awake(**idle_for(4, gpu_utilization=2.5))
+    world.run(swept(world, instance))
+    instance.refresh_from_db()
+    assert instance.events.get(event_type="hibernated").gpu_utilization == 2.5
+    assert instance.gpu_utilization is None
+
+
 def test_every_arrow_of_a_hibernation_has_its_event(world: World) -> None:
     instance = world.awake(**idle_for(4))
     operation = world.run(swept(world, instance))

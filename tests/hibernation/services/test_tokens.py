@@ -10,7 +10,11 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hibernation.domain.errors import DumontError
 from hibernation.models import ApiToken, Machine
+from hibernation.services.clock import db_now
+from hibernation.services.heartbeats import Forbidden
+from hibernation.services.snapshots import issue_downloads, issue_uploads
 from hibernation.services.tokens import (
     AgentToken,
     create_api_token,
@@ -19,6 +23,7 @@ from hibernation.services.tokens import (
     read_agent_token,
 )
 from tests.factories import make_instance, make_machine
+from tests.hibernation.services.world import World
 
 
 def signed(machine_id: int = 42, epoch: int = 3) -> str:
@@ -86,3 +91,33 @@ def test_a_token_dies_at_its_time() -> None:
     assert (
         find_api_token(create_api_token(User.objects.create_user("ana"), "t", timedelta(seconds=-1))) is None
     )
+
+
+@pytest.mark.django_db
+def test_a_wake_makes_an_agents_token_anew_and_the_one_before_opens_nothing(world: World) -> None:
+    instance = world.asleep()
+    before = world.box(instance).token
+    with pytest.raises(Forbidden, match="ended"):
+        world.beat(instance, 1.0, token=before)
+    assert world.run(world.wake(instance)).state == "succeeded"
+    after = world.box(instance).token
+    assert after != before
+    world.beat(instance, 1.0)
+    with pytest.raises(Forbidden):
+        world.beat(instance, 1.0, token=before)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("state", ["destroying", "destroyed", "lost", "void", "abandoned"])
+def test_an_agents_token_opens_nothing_once_its_machine_is_being_ended(world: World, state: str) -> None:
+    instance = world.awake()
+    ended = {"destroyed_at": db_now()} if state == "destroyed" else {}
+    Machine.objects.update(state=state, **ended)
+    token = read_agent_token(world.box(instance).token)
+    assert token is not None
+    with pytest.raises(Forbidden):
+        world.beat(instance, 1.0)
+    with pytest.raises(DumontError):
+        issue_uploads(token, "any", [])
+    with pytest.raises(DumontError):
+        issue_downloads(token, "any", [])

@@ -1,0 +1,22 @@
+"""Logging in to the console: so many tries a minute from one address, so that nobody guesses passwords here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.exceptions import ValidationError
+from rest_framework.throttling import BaseThrottle
+
+from hibernation.api.throttles import seconds_to_wait
+
+
+class LoginForm(AdminAuthenticationForm):
+    def clean(self) -> dict[str, Any]:
+        """Counted before the password is looked at: who tried too often is not told whether it was right."""
+        address = BaseThrottle().get_ident(self.request)  # type: ignore[arg-type]
+        wait = seconds_to_wait(f"login:{address}", settings.DUMONT_LOGINS_PER_MINUTE)
+        if wait is not None:
+            raise ValidationError(f"Too many tries from your address: again in {wait} s.", code="throttled")
+        return super().clean()

@@ -1,0 +1,68 @@
+"""Tokens that people make for themselves: never good for more, nor for longer, than what they are made with."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from hibernation.domain.access import OF_SCOPE, Scope
+from hibernation.domain.errors import Conflict, InvalidRequest, NotFound
+from hibernation.domain.states import EventType
+from hibernation.models import ApiToken, Team
+from hibernation.services.access import Caller, NotAllowed, visible_teams, visible_tokens
+from hibernation.services.clock import db_now
+from hibernation.services.tokens import issue_api_token, revoke_api_token
+from hibernation.services.transitions import emit
+
+MOST_LIVING = 100
+
+
+@transaction.atomic
+def create_own_token(
+    caller: Caller, name: str, scope: Scope, *, team: str | None, lifetime: timedelta | None, actor: str
+) -> tuple[str, ApiToken]:
+    """The token, told once, and its row.
+
+    ``InvalidRequest`` for a team or a time that the caller has not; ``NotAllowed`` for a scope above his own token's;
+    ``Conflict`` for one who has ``MOST_LIVING`` already.
+    """
+    if OF_SCOPE[scope] > caller.limit:
+        raise NotAllowed("A token makes none that may do more than itself.")
+    alive = Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
+    if ApiToken.objects.filter(alive, user=caller.user.pk).count() >= MOST_LIVING:
+        raise Conflict(f"You have {MOST_LIVING} tokens: revoke one first.")
+    until = _until(caller, lifetime)
+    raw, row = issue_api_token(
+        caller.user, name, lifetime, scope=scope, team=_team(caller, team), until=until
+    )
+    emit(EventType.CONFIG_CHANGED, f"the token {name!r} of {caller.user} was made", instance=None,
+         now=row.created_at, actor=actor, data={"scope": row.scope, "prefix": row.prefix})  # fmt: skip
+    return raw, row
+
+
+def revoke_own_token(caller: Caller, token_id: int, *, actor: str) -> ApiToken:
+    """It counts no more. Repeatable. ``NotFound`` for one that is not his."""
+    if not visible_tokens(caller).filter(pk=token_id).exists():
+        raise NotFound(f"There is no token {token_id}.")
+    return revoke_api_token(token_id, actor=actor)
+
+
+def _team(caller: Caller, name: str | None) -> Team | None:
+    if name is None:
+        return None if caller.token is None else caller.token.team
+    team = visible_teams(caller).filter(name=name).first()
+    if team is None:
+        raise InvalidRequest("Some fields are not valid.", {"team": f"There is no team {name!r}."})
+    return team
+
+
+def _until(caller: Caller, wished: timedelta | None) -> datetime | None:
+    """The end of the token that it is made with; a wish beyond that is refused."""
+    until = None if caller.token is None else caller.token.expires_at
+    if wished is not None and until is not None and db_now() + wished > until:
+        reason = "The token that you make it with expires before that."
+        raise InvalidRequest("Some fields are not valid.", {"expires_in_days": reason})
+    return until
