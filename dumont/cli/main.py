@@ -23,7 +23,8 @@ class Commands(SpokenGroup):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         with formatter.section(in_language("Exit codes")):
-            formatter.write_dl([(str(int(code)), in_language(meaning)) for code, meaning in MEANING.items()])
+            for code, meaning in MEANING.items():
+                formatter.write(f"  {code:>3}  {in_language(meaning)}\n")
 
     def invoke(self, ctx: Any) -> Any:
         try:

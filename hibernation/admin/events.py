@@ -19,6 +19,8 @@ class EventAdmin(ReadOnlyAdmin):
     search_help_text = "an instance's id, or user:NAME"
     list_select_related = ("instance",)
     ordering = ("-id",)
+    exclude = ("reason",)
+    readonly_fields = ("why",)
 
     @admin.display(description="event", ordering="event_type")
     def event(self, row: Any) -> str:

@@ -65,6 +65,8 @@ class ScheduleRunAdmin(ReadOnlyAdmin):
     search_fields = ("instance__id",)
     list_select_related = ("instance",)
     ordering = ("-id",)
+    exclude = ("reason",)
+    readonly_fields = ("why",)
 
     @admin.display(description="state", ordering="state")
     def standing(self, row: ScheduleRun) -> str:
