@@ -51,12 +51,15 @@ def fill(
         DOWNLOADERS, MOST_DOWNLOADERS, lambda: work.transfer.moved, lambda: not work.rooms.are_short
     )
     crew = Crew(tasks(), DOWNLOADERS, growth)
-    with gate.held():
-        prepare()
-        for tier in tiers:
-            _begin(work, tier)
-        if not first:
-            first_done()
+    try:
+        with gate.held():
+            prepare()
+            for tier in tiers:
+                _begin(work, tier)
+            if not first:
+                first_done()
+    except Exception as error:
+        crew.errors.insert(0, error)
     crew.join()
 
 

@@ -26,7 +26,13 @@ class Lines(logging.Formatter):
         # What others sent may hold a line end, and must not look like a line of ours.
         return _CONTROL.sub(_escaped, line)
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        """Set in, and without other control characters: an error's words cannot look like a line either."""
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {_CONTROL.sub(_escaped, line)}" for line in lines)
+
     def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # another handler's form of the trace
         return redacted(super().format(record))
 
 

@@ -17,8 +17,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     # What signs the URL of an object; whoever has it may read or write that until it expires.
     (("signature", "credential", "security-token"),
      re.compile(r"(?i)\b((?:X-Amz-)?(?:Signature|Credential|Security-Token))(=|%3D)[^&\s\"'<>]+"), rf"\1\2{HIDDEN}"),
-    (("key=", "password=", "secret=", "token="),
-     re.compile(r"(?i)\b(api_?key|password|secret|token)=[^&\s\"'<>]+"), rf"\1={HIDDEN}"),
+    (("key", "password", "secret", "token"),
+     re.compile(r"(?i)\b(api_?key|password|secret|token)(=|[\"']\s*:\s*[\"'])[^&\s\"'<>]+"), rf"\1\2{HIDDEN}"),
     (("://",), re.compile(r"(\w://[^\s/:@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),
 )  # fmt: skip
 """Words without which a shape cannot be there, for most lines hold none; the shape; what is written instead."""

@@ -4,6 +4,7 @@ import django.db.models.deletion
 import hibernation.domain.access
 from django.conf import settings
 from django.db import migrations, models
+from django.db.models.functions import Now
 
 
 def give_everything_to_one_team(apps, schema_editor):
@@ -15,11 +16,23 @@ def give_everything_to_one_team(apps, schema_editor):
         team = Team.objects.create(name='default')
         Instance.objects.update(team=team)
         Enrolment.objects.update(team=team)
+        owners = set(_who_could_order(apps, User))
         Membership.objects.bulk_create(
-            Membership(team=team, user_id=pk, role='owner') for pk in User.objects.order_by('pk').values_list('pk', flat=True)
+            Membership(team=team, user_id=pk, role='owner' if pk in owners else 'viewer')
+            for pk in User.objects.order_by('pk').values_list('pk', flat=True)
         )
     # Otherwise the columns could not be altered in this transaction: the new rows' checks would be pending.
     schema_editor.execute('SET CONSTRAINTS ALL IMMEDIATE')
+
+
+def _who_could_order(apps, User):
+    """By session: superusers and holders of «change instance». By token: whoever has one that still counts."""
+    tokens = apps.get_model('hibernation', 'ApiToken').objects.filter(revoked_at=None)
+    living = tokens.exclude(expires_at__lte=Now()).values('user_id')
+    may = models.Q(is_superuser=True) | models.Q(pk__in=living)
+    for held in ('user_permissions', 'groups__permissions'):
+        may |= models.Q(**{f'{held}__codename': 'change_instance', f'{held}__content_type__app_label': 'hibernation'})
+    return User.objects.filter(may, is_active=True).values_list('pk', flat=True).distinct()
 
 
 class Migration(migrations.Migration):

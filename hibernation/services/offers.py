@@ -10,6 +10,7 @@ from django.core.cache import cache
 from django.db.models import Sum
 
 from hibernation.domain.effects import OffersSeen
+from hibernation.domain.errors import RateLimited
 from hibernation.domain.offers import Need, Offer, OfferFilter, Ranking, loosened, rank_offers
 from hibernation.domain.states import SnapshotState
 from hibernation.models import Instance, Snapshot, UsageInterval
@@ -23,6 +24,8 @@ IMAGE_GB = 5.0
 SESSIONS = 5
 SHORTEST_HOURS, LONGEST_HOURS = 1.0, 72.0
 CACHED_SECONDS = 60
+PEOPLE_A_MINUTE = 6
+"""Searches at a provider that people may cause together. vast.ai allows ten, and a line of theirs would delay wakes."""
 
 Search = Callable[[OfferFilter], Iterable[Offer]]
 
@@ -95,8 +98,18 @@ def _cached(provider: Provider) -> Search:
         key = "offers:" + hashlib.sha256(f"{provider.name} {want!r}".encode()).hexdigest()
         found: list[Offer] | None = cache.get(key)
         if found is None:
+            if provider.lists_cost:
+                _take_turn(provider.name)
             found = list(provider.search_offers(want))
             cache.set(key, found, CACHED_SECONDS)
         return found
 
     return search
+
+
+def _take_turn(provider: str) -> None:
+    """Raises ``RateLimited`` where people asked for as much as they may in this minute."""
+    key = f"offers-asked:{provider}:{int(db_now().timestamp()) // 60}"
+    cache.add(key, 0, 2 * CACHED_SECONDS)
+    if cache.incr(key) > PEOPLE_A_MINUTE:
+        raise RateLimited("Too many different questions about offers: ask again in a minute.", CACHED_SECONDS)

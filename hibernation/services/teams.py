@@ -119,7 +119,7 @@ def _membership(team: Team, username: str) -> Membership:
 
 
 def _keep_an_owner(team: Team, leaving: Membership) -> None:
-    others = team.memberships.filter(role=Role.OWNER).exclude(pk=leaving.pk)
+    others = team.memberships.filter(role=Role.OWNER, user__is_active=True).exclude(pk=leaving.pk)
     if leaving.role == Role.OWNER and not others.exists():
         raise Conflict("A team keeps an owner: make somebody else one first.")
 

@@ -15,6 +15,9 @@ import sys
 import time
 
 SETTLE_SECONDS = 0.4
+SETTLE_MOST_SECONDS = 5.0
+_LOOK = 0.05
+_CALM_LOOKS = 3
 STOP_SECONDS = 5.0
 
 
@@ -29,10 +32,22 @@ def main(home: str, command: list[str]) -> None:
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=home, start_new_session=True
             )
         write_pid(pid_file, process.pid)
-        time.sleep(SETTLE_SECONDS)
+        settle(process)
     if process.poll() is not None:
         sys.exit(f"The monitor ended at once with {process.returncode}:\n{tail(log)}")
     print(json.dumps({"pid": process.pid}))
+
+
+def settle(process: subprocess.Popen[bytes]) -> None:
+    """Returns when it ended or sleeps between two readings: on a busy machine a failure takes its time."""
+    began = time.monotonic()
+    calm, passed = 0, 0.0
+    while process.poll() is None and passed < SETTLE_MOST_SECONDS:
+        if passed >= SETTLE_SECONDS and calm >= _CALM_LOOKS:
+            return
+        time.sleep(_LOOK)
+        calm = calm + 1 if state_of(process.pid) == "S" else 0
+        passed = time.monotonic() - began
 
 
 def stop(known: tuple[int, int] | None) -> None:
@@ -54,12 +69,21 @@ def stop(known: tuple[int, int] | None) -> None:
 
 def start_time(pid: int) -> int | None:
     """In clock ticks since boot; None if the process is gone."""
+    fields = stat_of(pid)
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def state_of(pid: int) -> str:
+    return stat_of(pid)[0]
+
+
+def stat_of(pid: int) -> list[str]:
+    """What the kernel tells of a process, from its state on; state ``X`` if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+            return file.read().rpartition(")")[2].split()
     except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+        return ["X"]
 
 
 def read_pid(path: str) -> tuple[int, int] | None:

@@ -97,5 +97,19 @@ def test_what_stands_in_a_place_may_look_like_a_place(sentences: Sentences) -> N
 
 
 def test_a_long_text_of_many_parts_is_read_in_no_time(sentences: Sentences) -> None:
-    text = "; ".join(["it is busy", "100 % of 3"] * 60)
+    text = "; ".join(["it is busy", "100 % of 3"] * 15)
     assert sentences.read(text).startswith("está ocupada; 100 % de 3; está ocupada")
+
+
+@pytest.mark.parametrize("joint", [", ", "; ", ". ", ": "])
+@pytest.mark.parametrize("count", [120, 180, 400])
+def test_a_text_that_can_be_parted_in_countless_ways_is_left_alone_soon(
+    sentences: Sentences, joint: str, count: int
+) -> None:
+    text = joint.join(f"word{number}s of others" for number in range(count))[:4000]
+    assert sentences.read(text) == text
+
+
+def test_after_such_a_text_others_are_read_as_before(sentences: Sentences) -> None:
+    sentences.read(", ".join(f"ab{number}" for number in range(400)))
+    assert sentences.read("it is busy") == "está ocupada"

@@ -16,6 +16,7 @@ from hibernation.domain.offers import Verdict
 from hibernation.models import Snapshot
 from hibernation.services.clock import db_now
 from hibernation.services.hosts import remember_verdict
+from hibernation.services.offers import PEOPLE_A_MINUTE
 from tests.factories import make_instance, make_offer, make_pack, make_snapshot
 from tests.hibernation.services.world import World
 
@@ -96,6 +97,17 @@ def test_a_page_that_is_reloaded_does_not_search_again_and_a_wake_does(api: Clie
     assert len(world.provider.calls("search")) == searched
     world.run(world.wake(world.asleep()), until="launch")
     assert len(world.provider.calls("search")) == 1
+
+
+def test_many_different_questions_are_put_off_before_the_wakes_are(
+    api: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.provider, "lists_cost", True)
+    replies = [api.get("/api/offers", {"disk_gb": size}) for size in range(20, 40)]
+    assert replies[0].status_code == 200
+    assert (replies[-1].status_code, replies[-1].json()["error"]["code"]) == (503, "rate_limited")
+    assert len(world.provider.calls("search")) <= 2 * PEOPLE_A_MINUTE
+    world.run(world.wake(world.asleep()), until="launch")
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,15 @@ def test_a_team_keeps_an_owner(api: Client) -> None:
     assert roles() == {"eva": "owner"}
 
 
+def test_an_owner_who_cannot_log_in_does_not_keep_a_team(api: Client) -> None:
+    gone = make_user("gone", Role.OWNER)
+    gone.is_active = False
+    gone.save()
+    team = Membership.objects.get(user=gone).team_id
+    reply = api.delete(f"/api/teams/{team}/members/ana")
+    assert reply.status_code == 409
+
+
 def test_the_same_role_again_is_no_news(api: Client) -> None:
     assert members(api, "ana", "patch", role="owner").status_code == 200
     assert not Event.objects.exists()

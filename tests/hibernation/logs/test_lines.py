@@ -109,3 +109,15 @@ def test_another_thread_knows_nothing_of_it_unless_it_is_given_the_context() -> 
             thread.start()
             thread.join()
     assert seen == [{}, {"request_id": "r1"}]
+
+
+def test_the_words_of_an_error_cannot_look_like_a_line_of_their_own(log: logging.Logger) -> None:
+    stream = written(log, Lines())
+    try:
+        raise ValueError("boom\n2026-12-01 12:00:00,000 INFO forged\x1b[2J")
+    except ValueError:
+        log.exception("it broke")
+    first, *trace = stream.getvalue().splitlines()
+    assert first.endswith("it broke")
+    assert all(line.startswith("    ") for line in trace)
+    assert "\x1b" not in stream.getvalue()

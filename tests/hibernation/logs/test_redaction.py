@@ -22,6 +22,8 @@ SIGNED = "https://b.example/k?X-Amz-Credential=AKIA%2F20261201&X-Amz-Expires=60&
         ("url=https%3A%2F%2Fx%3FX-Amz-Signature%3D0a1b2c", "url=https%3A%2F%2Fx%3FX-Amz-Signature%3D•••"),
         ("redis://:hunter2hunter2@broker:6379/0", "redis://:•••@broker:6379/0"),
         ("connection to host=db user=d password=hunter2 failed", "connection to host=db user=d password=••• failed"),
+        ('{"password": "hunter2hunter2"}', '{"password": "•••"}'),
+        ("{'api_key': 'abcabc', 'n': 1}", "{'api_key': '•••', 'n': 1}"),
         ("GET https://x.example/v1?api_key=abc&limit=1", "GET https://x.example/v1?api_key=•••&limit=1"),
     ],
 )  # fmt: skip

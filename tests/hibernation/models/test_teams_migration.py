@@ -1,4 +1,4 @@
-"""The upgrade to teams: what there was is one team's, and everybody of then owns it."""
+"""The upgrade to teams: what there was is one team's, and who could order then owns it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,19 @@ def nodes() -> tuple[_Node, _Node]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("newest")
-def test_what_there_was_is_one_teams_and_everybody_owns_it() -> None:
+def test_what_there_was_is_one_teams_and_who_could_order_owns_it() -> None:
     from django.utils.timezone import now
 
     before, teams = nodes()
     old = migrate(before)
     ana = User.objects.create_user("ana")
+    boss, watcher, gone = User.objects.bulk_create(
+        [
+            User(username="boss", is_superuser=True),
+            User(username="watcher", is_staff=True),
+            User(username="gone", is_superuser=True, is_active=False),
+        ]
+    )
     old.get_model("hibernation", "Instance").objects.create(
         id="vast_1", provider="vast", status_changed_at=now(), created_at=now()
     )
@@ -58,8 +65,9 @@ def test_what_there_was_is_one_teams_and_everybody_owns_it() -> None:
     assert new.get_model("hibernation", "Enrolment").objects.get().team_id == team.pk
     token = new.get_model("hibernation", "ApiToken").objects.get()
     assert (token.scope, token.team_id) == ("admin", None)
-    member = new.get_model("hibernation", "Membership").objects.get()
-    assert (member.user_id, member.team_id, member.role) == (ana.pk, team.pk, "owner")
+    members = new.get_model("hibernation", "Membership").objects.values_list("user_id", "team_id", "role")
+    roles = {ana: "owner", boss: "owner", watcher: "viewer", gone: "viewer"}
+    assert set(members) == {(user.pk, team.pk, role) for user, role in roles.items()}
 
 
 @pytest.mark.django_db(transaction=True)
