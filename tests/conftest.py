@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     folder = Path(__file__).parent / "browser" / "artifacts"
     parser.addoption("--artifacts", type=Path, default=folder, help="where browser tests leave screenshots")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers side by side share the server: what each keeps there has its own names."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and "DUMONT_BROKER_URL" in os.environ:
+        from django.conf import settings
+
+        settings.CACHES["default"]["KEY_PREFIX"] += f":{worker}"
 
 
 @pytest.fixture

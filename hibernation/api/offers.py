@@ -8,6 +8,7 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -32,7 +33,7 @@ from hibernation.providers.registry import provider_names
 from hibernation.said import in_language
 from hibernation.services.access import Caller, find_instance
 from hibernation.services.facts import wanted
-from hibernation.services.offers import need_of, ranking_for_people
+from hibernation.services.offers import TooManyQuestions, need_of, ranking_for_people
 
 
 class UsdField(serializers.DecimalField):
@@ -167,7 +168,10 @@ class OffersView(APIView):
         question.is_valid(raise_exception=True)
         asked = question.validated_data
         provider, want, need = _question(caller_of(request), asked)
-        ranking = ranking_for_people(provider, want, need)
+        try:
+            ranking = ranking_for_people(provider, want, need)
+        except TooManyQuestions as error:
+            raise Throttled(error.retry_after, error.message) from error
         return Response(_reply(provider, ranking, asked["limit"]))
 
 

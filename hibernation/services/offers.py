@@ -27,6 +27,11 @@ CACHED_SECONDS = 60
 PEOPLE_A_MINUTE = 6
 """Searches at a provider that people may cause together. vast.ai allows ten, and a line of theirs would delay wakes."""
 
+
+class TooManyQuestions(RateLimited):
+    """People asked for as much as they may in this minute."""
+
+
 Search = Callable[[OfferFilter], Iterable[Offer]]
 
 
@@ -108,8 +113,10 @@ def _cached(provider: Provider) -> Search:
 
 
 def _take_turn(provider: str) -> None:
-    """Raises ``RateLimited`` where people asked for as much as they may in this minute."""
+    """Raises ``TooManyQuestions`` where this minute's are used up."""
     key = f"offers-asked:{provider}:{int(db_now().timestamp()) // 60}"
     cache.add(key, 0, 2 * CACHED_SECONDS)
     if cache.incr(key) > PEOPLE_A_MINUTE:
-        raise RateLimited("Too many different questions about offers: ask again in a minute.", CACHED_SECONDS)
+        raise TooManyQuestions(
+            "Too many different questions about offers: ask again in a minute.", CACHED_SECONDS
+        )

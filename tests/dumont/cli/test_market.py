@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from django.core.cache import cache
 
+from tests.caching import forget_all
 from tests.dumont.cli.conftest import Terminal
 from tests.factories import make_hibernated
 from tests.hibernation.services.world import World
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _fresh_lists() -> Iterator[None]:
-    cache.clear()
+    forget_all()
     yield
-    cache.clear()
+    forget_all()
 
 
 def test_offers_are_ranked_with_reasons(terminal: Terminal, world: World) -> None:
