@@ -9,7 +9,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
 from rest_framework.throttling import BaseThrottle
 
-from hibernation.api.throttles import seconds_to_wait
+from hibernation.services.forgettable import seconds_to_wait
 
 
 class LoginForm(AdminAuthenticationForm):

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterable
 from statistics import fmean
 
-from django.core.cache import cache
 from django.db.models import Sum
 
 from hibernation.domain.effects import OffersSeen
@@ -17,6 +16,7 @@ from hibernation.models import Instance, Snapshot, UsageInterval
 from hibernation.providers.base import Provider
 from hibernation.providers.registry import get_provider
 from hibernation.services.clock import db_now
+from hibernation.services.forgettable import keep, recall, seconds_to_wait
 from hibernation.services.hosts import remembered
 
 IMAGE_GB = 5.0
@@ -101,22 +101,17 @@ def _cached(provider: Provider) -> Search:
 
     def search(want: OfferFilter) -> Iterable[Offer]:
         key = "offers:" + hashlib.sha256(f"{provider.name} {want!r}".encode()).hexdigest()
-        found: list[Offer] | None = cache.get(key)
+        found: list[Offer] | None = recall(key)
         if found is None:
-            if provider.lists_cost:
-                _take_turn(provider.name)
+            if (
+                provider.lists_cost
+                and seconds_to_wait(f"offers:{provider.name}", PEOPLE_A_MINUTE) is not None
+            ):
+                raise TooManyQuestions(
+                    "Too many different questions about offers: ask again in a minute.", CACHED_SECONDS
+                )
             found = list(provider.search_offers(want))
-            cache.set(key, found, CACHED_SECONDS)
+            keep(key, found, CACHED_SECONDS)
         return found
 
     return search
-
-
-def _take_turn(provider: str) -> None:
-    """Raises ``TooManyQuestions`` where this minute's are used up."""
-    key = f"offers-asked:{provider}:{int(db_now().timestamp()) // 60}"
-    cache.add(key, 0, 2 * CACHED_SECONDS)
-    if cache.incr(key) > PEOPLE_A_MINUTE:
-        raise TooManyQuestions(
-            "Too many different questions about offers: ask again in a minute.", CACHED_SECONDS
-        )

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from hibernation.api import throttles
+from hibernation.services import forgettable
 from tests.hibernation.admin.pages import text_of
 
 pytestmark = pytest.mark.django_db
@@ -22,8 +22,8 @@ def bounds(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tries, in a minute that is this test's own."""
     settings.DUMONT_LOGINS_PER_MINUTE = 2
     minute = secrets.randbelow(10**9)
-    monkeypatch.setattr(throttles, "time", lambda: minute * 60 + 30.5)
-    monkeypatch.setattr(throttles, "_failed_at", -math.inf)
+    monkeypatch.setattr(forgettable, "time", lambda: minute * 60 + 30.5)
+    monkeypatch.setattr(forgettable, "_failed_at", -math.inf)
     User.objects.create_superuser("root", password=PASSWORD)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
+from redis.exceptions import ConnectionError as NoRedis
 
 from hibernation.domain.errors import ProviderUnavailable
 from hibernation.domain.offers import Verdict
 from hibernation.models import Snapshot
+from hibernation.services import forgettable
 from hibernation.services.clock import db_now
 from hibernation.services.hosts import remember_verdict
 from hibernation.services.offers import PEOPLE_A_MINUTE
@@ -109,6 +112,20 @@ def test_many_different_questions_are_put_off_before_the_wakes_are(
     assert replies[-1].headers["Retry-After"] == "60"
     assert len(world.provider.calls("search")) <= 2 * PEOPLE_A_MINUTE
     world.run(world.wake(world.asleep()), until="launch")
+
+
+def test_without_redis_lists_are_not_kept_and_nobody_is_refused(
+    api: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object) -> None:
+        raise NoRedis
+
+    monkeypatch.setattr(forgettable, "_failed_at", -math.inf)
+    monkeypatch.setattr(forgettable.cache, "get", fails)
+    ask(api)
+    searched = len(world.provider.calls("search"))
+    ask(api)
+    assert len(world.provider.calls("search")) == 2 * searched
 
 
 @pytest.mark.parametrize(

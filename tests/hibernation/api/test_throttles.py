@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import override_settings
 from redis.exceptions import ConnectionError as NoRedis
 
-from hibernation.api import throttles
+from hibernation.services import forgettable
 from hibernation.services.tokens import create_api_token
 from tests.factories import make_user
 from tests.hibernation.services.world import World
@@ -24,8 +24,8 @@ def minute(settings: Any, monkeypatch: pytest.MonkeyPatch) -> int:
     """Two requests in it for everybody. It is this test's own, and does not end while it runs."""
     settings.DUMONT_REQUESTS_PER_MINUTE = settings.DUMONT_STRANGERS_PER_MINUTE = 2
     minute = secrets.randbelow(10**9)
-    monkeypatch.setattr(throttles, "time", lambda: minute * 60 + 30.5)
-    monkeypatch.setattr(throttles, "_failed_at", -math.inf)
+    monkeypatch.setattr(forgettable, "time", lambda: minute * 60 + 30.5)
+    monkeypatch.setattr(forgettable, "_failed_at", -math.inf)
     return minute
 
 
@@ -51,7 +51,7 @@ def test_what_is_refused_counts_too(db: None) -> None:
 def test_the_next_minute_counts_anew(minute: int, monkeypatch: pytest.MonkeyPatch) -> None:
     client = by_token()
     assert statuses(client)[-1] == 429
-    monkeypatch.setattr(throttles, "time", lambda: minute * 60 + 60.0)
+    monkeypatch.setattr(forgettable, "time", lambda: minute * 60 + 60.0)
     assert statuses(client, 1) == [200]
 
 
@@ -122,7 +122,7 @@ def test_without_redis_everybody_is_served_and_it_is_left_alone_for_a_while(
         asked.append(key)
         raise NoRedis
 
-    monkeypatch.setattr(throttles, "_count", fails)
+    monkeypatch.setattr(forgettable, "_count", fails)
     assert statuses(by_token(), 5) == [200] * 5
     assert len(asked) == 1
 
@@ -136,9 +136,9 @@ def test_a_broker_that_is_not_there_stops_nobody(db: None) -> None:
 
 def test_many_at_once_are_counted_as_many(db: None) -> None:
     key = f"throttle:{secrets.token_hex(8)}"
-    assert [throttles._count(key) for _ in range(3)] == [1, 2, 3]
+    assert [forgettable._count(key) for _ in range(3)] == [1, 2, 3]
 
 
 def test_what_redis_has_no_room_for_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttles.cache, "add", lambda *args, **more: False)
-    assert throttles._count("nowhere") == 0
+    monkeypatch.setattr(forgettable.cache, "add", lambda *args, **more: False)
+    assert forgettable._count("nowhere") == 0
