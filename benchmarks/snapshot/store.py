@@ -115,12 +115,17 @@ class Server:
 
     def _put(self, request: Request, connection: Connection) -> None:
         part = int(request.query.get("partNumber", "0"))
-        fd = _create(self._path(request.path), os.O_WRONLY | os.O_CREAT | (0 if part else os.O_TRUNC))
+        self._keep(request, connection, (part - 1) * PART if part else None)
+        connection.answer(200, b"", _TAG)
+
+    def _keep(self, request: Request, connection: Connection, offset: int | None = None) -> None:
+        """The body as a whole file, or from ``offset`` on in one that is there."""
+        whole = os.O_TRUNC if offset is None else 0
+        fd = _create(self._path(request.path), os.O_WRONLY | os.O_CREAT | whole)
         try:
-            connection.body_into(fd, (part - 1) * PART if part else 0)
+            connection.body_into(fd, offset or 0)
         finally:
             os.close(fd)
-        connection.answer(200, b"", _TAG)
 
     def _post(self, request: Request, body: bytes) -> bytes:
         signed = _SIGNED.match(request.path)
@@ -161,11 +166,7 @@ class Server:
         if "create" in request.query:
             os.makedirs(self._path(request.path), exist_ok=True)
         else:
-            fd = _create(self._path(request.path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            try:
-                connection.body_into(fd)
-            finally:
-                os.close(fd)
+            self._keep(request, connection)
         connection.answer(200)
 
     def _list_restic(self, request: Request) -> bytes:

@@ -68,7 +68,7 @@ class DayPlay(Play):
         client, path = self._session.client, f"/api/instances/{INSTANCE}"
         client.put(f"{path}/config", {"auto_hibernation_enabled": False})
         self._host.use_gpu(self._contract, 0)
-        self._wait_until_idle()
+        self._wait_for_event("idle_detected", "An idle reading")
         self._story.say(
             f"  schedules live {SPEED} times as fast from here on: a day takes {86_400 // SPEED} s"
         )
@@ -77,16 +77,6 @@ class DayPlay(Play):
         for one in told["occurrences"]:
             self._story.say(f"  to come: {one['leg']:<5} at {_shown(datetime.fromisoformat(one['local']))}")
         self._follower.tell(self._follower.new_events())
-
-    def _wait_until_idle(self) -> None:
-        seen: set[str] = set()
-
-        def look() -> None:
-            events = self._follower.new_events()
-            self._follower.tell(events)
-            seen.update(event["event_type"] for event in events)
-
-        until(lambda: "idle_detected" in seen, look, "An idle reading", 60 + self._options.idle_seconds)
 
     def _wait_for(self, event_type: str, hour: int) -> int:
         """The operation that the schedule begins, in its hour and not before."""

@@ -171,17 +171,24 @@ class Play:
         """Returns the hibernation that nobody asked for."""
         self._host.use_gpu(self._contract, 0)
         self._story.say("  the work is done: the GPU falls to 0 %")
-        started: list[int] = []
+        number: int = self._wait_for_event("hibernate_started", "The idle machine's hibernation")[
+            "operation_id"
+        ]
+        return number
+
+    def _wait_for_event(self, event_type: str, what: str) -> dict[str, Any]:
+        """Of a machine that idles: the first one of this type. What happens meanwhile is told."""
+        found: list[dict[str, Any]] = []
 
         def look() -> None:
             events = self._follower.new_events()
             self._follower.tell(events)
-            started.extend(e["operation_id"] for e in events if e["event_type"] == "hibernate_started")
-            if not started:
+            found.extend(event for event in events if event["event_type"] == event_type)
+            if not found:
                 self._story.live(f"  {self._follower.status()['explanation']}")
 
-        until(lambda: bool(started), look, "The idle machine's hibernation", 60 + self._options.idle_seconds)
-        return started[0]
+        until(lambda: bool(found), look, what, 60 + self._options.idle_seconds)
+        return found[0]
 
     def _hibernate(self, number: int) -> None:
         operation = self._follower.operation(number, self._limit)

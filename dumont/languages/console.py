@@ -67,17 +67,15 @@ def _models() -> Iterator[str]:
     from django.apps import apps
     from django.contrib import admin
     from django.db.models import Field
-    from django.utils.translation import override
 
-    with override("en"):
-        for model in apps.get_app_config("hibernation").get_models():
-            yield from (str(model._meta.verbose_name), str(model._meta.verbose_name_plural))
-            for field in model._meta.get_fields():
-                if isinstance(field, Field):
-                    yield from filter(None, (str(field.verbose_name), str(field.help_text)))
-                    yield from (str(label) for _, label in field.flatchoices)
-            if admin.site.is_registered(model):
-                yield from _list(admin.site.get_model_admin(model))
+    for model in apps.get_app_config("hibernation").get_models():
+        yield from (str(model._meta.verbose_name), str(model._meta.verbose_name_plural))
+        for field in model._meta.get_fields():
+            if isinstance(field, Field):
+                yield from filter(None, (str(field.verbose_name), str(field.help_text)))
+                yield from (str(label) for _, label in field.flatchoices)
+        if admin.site.is_registered(model):
+            yield from _list(admin.site.get_model_admin(model))
 
 
 def _list(page: object) -> Iterator[str]:

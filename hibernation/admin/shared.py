@@ -62,6 +62,20 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         title = {"title": capfirst(self.opts.verbose_name_plural)}
         return super().changelist_view(request, {**title, **(extra_context or {})})
 
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        more = self.more(request, unquote(object_id))
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+
+    def more(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+        """What the template of one row's page gets beside what Django gives it."""
+        return {}
+
     def page(self, request: HttpRequest, template: str, title: str, **more: Any) -> TemplateResponse:
         """A page of our own in the console's frame."""
         context = {
@@ -80,16 +94,9 @@ class ShowingAdmin(ReadOnlyAdmin):
     def shown(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         raise NotImplementedError
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        row = self.get_object(request, unquote(object_id))
-        more = {} if row is None else self.shown(request, row)
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+    def more(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+        row = self.get_object(request, object_id)
+        return {} if row is None else self.shown(request, row)
 
 
 class OrderingAdmin(ReadOnlyAdmin):
@@ -122,16 +129,9 @@ class OrderingAdmin(ReadOnlyAdmin):
 class ActingAdmin(OrderingAdmin):
     """Whose actions on one row are buttons on its page, too."""
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def more(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
         offered = [action for action in self.get_actions(request).values() if action is not None]
-        more = {"buttons": [(name, words) for _, name, words in offered]}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+        return {"buttons": [(name, words) for _, name, words in offered]}
 
 
 def actor_of(request: HttpRequest) -> str:

@@ -109,7 +109,7 @@ class ScheduleView(APIView):
 
     @extend_schema(responses=ScheduleSerializer)
     def get(self, request: Request, instance_id: str) -> Response:
-        row = _schedule(instance_id)
+        row = _schedule(request, instance_id)
         return Response(NONE if row is None else _shown(row))
 
     @extend_schema(request=ScheduleSerializer, responses=ScheduleSerializer)
@@ -138,7 +138,7 @@ class PreviewView(APIView):
         responses=PreviewSerializer,
     )
     def get(self, request: Request, instance_id: str) -> Response:
-        days, row = _days(request), _schedule(instance_id)
+        days, row = _days(request), _schedule(request, instance_id)
         if row is None:
             return Response({**NONE, "days": days, "occurrences": [], "forecast": None})
         found = preview_of(row, days)
@@ -186,8 +186,9 @@ class CalendarView(APIView):
         return HttpResponse(calendar_of(chosen), content_type="text/calendar; charset=utf-8")
 
 
-def _schedule(instance_id: str) -> Schedule | None:
-    return Schedule.objects.select_related("instance").filter(pk=instance_id).first()
+def _schedule(request: Request, instance_id: str) -> Schedule | None:
+    visible = visible_schedules(caller_of(request))
+    return visible.select_related("instance").filter(pk=instance_id).first()
 
 
 def _days(request: Request) -> int:

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hibernation.api.callers import caller_of
 from hibernation.api.fields import SentenceField, StrictBooleanField
 from hibernation.api.filters import SnapshotFilters, chosen, described
 from hibernation.api.paging import page_of
@@ -24,6 +25,7 @@ from hibernation.domain.retention import Choice
 from hibernation.domain.states import SnapshotState
 from hibernation.models import Instance, Snapshot
 from hibernation.said import in_language
+from hibernation.services.access import find_instance
 from hibernation.services.clock import db_now
 from hibernation.services.requests import request_snapshot
 from hibernation.services.retention import choice_for, delete_snapshot, keep_snapshot
@@ -106,7 +108,7 @@ class SnapshotsView(APIView):
     )
     def get(self, request: Request, instance_id: str) -> Response:
         """Newest first, without the deleted ones; ``next`` leads to older ones."""
-        instance = _instance(instance_id)
+        instance = find_instance(caller_of(request), instance_id)
         rows, following = page_of(chosen(SnapshotFilters, instance.snapshots.all(), request), request, self)
         shown = SnapshotSerializer(rows, many=True, context=_context(instance)).data
         return Response({"snapshots": shown, "next": following})
@@ -133,11 +135,11 @@ class SnapshotView(APIView):
     @extend_schema(responses=SnapshotDetailSerializer)
     def get(self, request: Request, instance_id: str, name: str) -> Response:
         """One snapshot, also a deleted one, with what the machine reported."""
-        instance = _instance(instance_id)
+        instance = find_instance(caller_of(request), instance_id)
         snapshot = instance.snapshots.filter(name=name).first()
         if snapshot is None:
             raise NotFound(f"{instance_id} has no snapshot {name!r}.")
-        return _reply(instance_id, snapshot)
+        return _reply(instance, snapshot)
 
     @extend_schema(request=KeepSerializer, responses=SnapshotDetailSerializer)
     def patch(self, request: Request, instance_id: str, name: str) -> Response:
@@ -145,7 +147,8 @@ class SnapshotView(APIView):
         wish = KeepSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         kept = wish.validated_data["kept"]
-        return _reply(instance_id, keep_snapshot(instance_id, name, kept, actor=actor_of(request)))
+        snapshot = keep_snapshot(instance_id, name, kept, actor=actor_of(request))
+        return _reply(find_instance(caller_of(request), instance_id), snapshot)
 
     @extend_schema(request=None, parameters=[LAST_COPY], responses={200: SnapshotDetailSerializer})
     def delete(self, request: Request, instance_id: str, name: str) -> Response:
@@ -153,19 +156,12 @@ class SnapshotView(APIView):
         workspace, unless the instance is ``deleted``: then it can never wake again."""
         last_copy = flag_of(request, "last_copy")
         snapshot = delete_snapshot(instance_id, name, actor=actor_of(request), last_copy=last_copy)
-        return _reply(instance_id, snapshot)
-
-
-def _instance(instance_id: str) -> Instance:
-    found = Instance.objects.filter(pk=instance_id).first()
-    if found is None:
-        raise NotFound(f"There is no instance {instance_id!r}.")
-    return found
+        return _reply(find_instance(caller_of(request), instance_id), snapshot)
 
 
 def _context(instance: Instance) -> dict[str, Any]:
     return {"instance": instance, "choice": choice_for(instance, db_now())}
 
 
-def _reply(instance_id: str, snapshot: Snapshot) -> Response:
-    return Response(SnapshotDetailSerializer(snapshot, context=_context(_instance(instance_id))).data)
+def _reply(instance: Instance, snapshot: Snapshot) -> Response:
+    return Response(SnapshotDetailSerializer(snapshot, context=_context(instance)).data)

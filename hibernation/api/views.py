@@ -40,11 +40,12 @@ from hibernation.api.serializers import (
 from hibernation.api.shapes import SavedSerializer, StatsSerializer, WokenSerializer, ordered
 from hibernation.api.waiting import asked_to_wait
 from hibernation.domain.access import Need
-from hibernation.domain.errors import NotFound
+from hibernation.domain.errors import no_instance
 from hibernation.domain.states import InstanceStatus
 from hibernation.models import Instance
 from hibernation.models.instance import INSTANCE_ID
 from hibernation.services.access import (
+    find_instance,
     team_for_new,
     visible_instances,
     visible_machines,
@@ -82,7 +83,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         pk = self.kwargs["pk"]
         found = self.get_queryset().filter(pk=pk).first()
         if found is None:
-            raise NotFound(f"There is no instance {pk!r}.")
+            raise no_instance(pk)
         return found
 
     @extend_schema(parameters=described(InstanceFilters), responses=InstancesSerializer)
@@ -117,7 +118,6 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     @extend_schema(request=ChangeSerializer, responses=StatusSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change its name or its rules; only what is sent."""
-        self.get_object()
         wish = ChangeSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         configure(pk, wish.validated_data, actor=actor_of(request))
@@ -145,11 +145,12 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     )
     def config(self, request: Request, pk: str) -> Response:
         """Its rules. PUT changes those that are sent."""
-        instance = self.get_object()
         if request.method == "PUT":
             wish = ConfigSerializer(data=request.data)
             wish.is_valid(raise_exception=True)
             instance = configure(pk, wish.validated_data, actor=actor_of(request))
+        else:
+            instance = find_instance(caller_of(request), pk)
         return Response({"instance_id": pk, **ConfigSerializer(instance).data})
 
     @extend_schema(
@@ -195,7 +196,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
     @action(detail=True, methods=["get"], serializer_class=EventSerializer)
     def events(self, request: Request, pk: str) -> Response:
         """What happened, newest first; ``next`` leads to older ones. Asked again with the ``ETag``: 304 for no news."""
-        instance = self.get_object()
+        instance = find_instance(caller_of(request), pk)
         rows, following = page_of(chosen(EventFilters, instance.events.all(), request), request, self)
         # Events never change: the first, the last and whether there are more tell the whole page of a language.
         tag = f'"{rows[0].pk}-{rows[-1].pk}-{bool(following):d}-{get_language()}"' if rows else '"none"'

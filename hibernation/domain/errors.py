@@ -32,6 +32,11 @@ class NotFound(DumontError):
     code = "not_found"
 
 
+def no_instance(instance_id: str) -> NotFound:
+    """In the same words, whether there never was one or it is not the caller's."""
+    return NotFound(f"There is no instance {instance_id!r}.")
+
+
 class Conflict(DumontError):
     """The state of the instance does not allow this now."""
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from hibernation.domain.access import OF_NEED, OF_SCOPE, Need, Right, Role, Scope, right_of
-from hibernation.domain.errors import DumontError, InvalidRequest, NotFound
+from hibernation.domain.errors import DumontError, InvalidRequest, NotFound, no_instance
 from hibernation.models import (
     ApiToken,
     Instance,
@@ -27,6 +27,7 @@ from hibernation.models import (
 )
 
 T = TypeVar("T")
+Rows = TypeVar("Rows", bound=Model)
 
 
 class NotAllowed(DumontError):
@@ -78,23 +79,23 @@ def visible_instances(caller: Caller) -> QuerySet[Instance]:
 
 
 def visible_operations(caller: Caller) -> QuerySet[Operation]:
-    return Operation.objects.filter(instance__team__in=list(caller.rights))
+    return _of_his_instances(Operation.objects.all(), caller)
 
 
 def visible_machines(caller: Caller) -> QuerySet[Machine]:
-    return Machine.objects.filter(instance__team__in=list(caller.rights))
+    return _of_his_instances(Machine.objects.all(), caller)
 
 
 def visible_snapshots(caller: Caller) -> QuerySet[Snapshot]:
-    return Snapshot.objects.filter(instance__team__in=list(caller.rights))
+    return _of_his_instances(Snapshot.objects.all(), caller)
 
 
 def visible_packs(caller: Caller) -> QuerySet[Pack]:
-    return Pack.objects.filter(instance__team__in=list(caller.rights))
+    return _of_his_instances(Pack.objects.all(), caller)
 
 
 def visible_schedules(caller: Caller) -> QuerySet[Schedule]:
-    return Schedule.objects.filter(instance__team__in=list(caller.rights))
+    return _of_his_instances(Schedule.objects.all(), caller)
 
 
 def visible_teams(caller: Caller) -> QuerySet[Team]:
@@ -115,36 +116,46 @@ def visible_tokens(caller: Caller) -> QuerySet[ApiToken]:
 
 def team_of_instance(caller: Caller, instance_id: str) -> int:
     """Whose it is, or ``NotFound``."""
-    return _only(_named(caller, instance_id).values_list("team", flat=True), _no_instance(instance_id))
+    return _only(_named(caller, instance_id).values_list("team", flat=True), no_instance(instance_id))
 
 
 def find_instance(caller: Caller, instance_id: str) -> Instance:
     """With its last copy; or ``NotFound``."""
-    return _only(_named(caller, instance_id).select_related("snapshot"), _no_instance(instance_id))
+    return _only(_named(caller, instance_id).select_related("snapshot"), no_instance(instance_id))
 
 
 def team_of_operation(caller: Caller, operation_id: str) -> int:
     """Whose it is, or ``NotFound``."""
     found = visible_operations(caller).filter(pk=int(operation_id)).values_list("instance__team", flat=True)
-    return _only(found, f"There is no operation {operation_id}.")
+    return _only(found, NotFound(f"There is no operation {operation_id}."))
 
 
 def team_of_team(caller: Caller, team_id: str) -> int:
     """Itself, or ``NotFound``."""
-    return _only([key for key in caller.rights if key == int(team_id)], f"There is no team {team_id}.")
+    if int(team_id) not in caller.rights:
+        raise NotFound(f"There is no team {team_id}.")
+    return int(team_id)
 
 
 def team_for_new(caller: Caller, name: str | None) -> Team:
     """Whose what he takes in will be: the team he names, or the first in which he may. ``NotAllowed`` if none is."""
-    teams = {team.pk: team for team in visible_teams(caller)}
-    if name is not None:
-        teams = {key: team for key, team in teams.items() if team.name == name}
-        if not teams:
-            raise InvalidRequest("Some fields are not valid.", {"team": f"There is no team {name!r}."})
+    named = None if name is None else team_named(caller, name)
     for key, right in caller.rights.items():
-        if key in teams and right is Right.ADMIN:
-            return teams[key]
+        if right is Right.ADMIN and (named is None or key == named.pk):
+            return named or visible_teams(caller).get(pk=key)
     raise NotAllowed()
+
+
+def team_named(caller: Caller, name: str) -> Team:
+    """One of his, or ``InvalidRequest`` for the field ``team``."""
+    team = visible_teams(caller).filter(name=name).first()
+    if team is None:
+        raise InvalidRequest("Some fields are not valid.", {"team": f"There is no team {name!r}."})
+    return team
+
+
+def _of_his_instances(rows: QuerySet[Rows], caller: Caller) -> QuerySet[Rows]:
+    return rows.filter(instance__team__in=list(caller.rights))
 
 
 def _named(caller: Caller, instance_id: str) -> QuerySet[Instance]:
@@ -156,11 +167,7 @@ def _named(caller: Caller, instance_id: str) -> QuerySet[Instance]:
     )
 
 
-def _no_instance(instance_id: str) -> str:
-    return f"There is no instance {instance_id!r}."
-
-
-def _only(rows: Iterable[T], sentence: str) -> T:
+def _only(rows: Iterable[T], otherwise: NotFound) -> T:
     for row in rows:
         return row
-    raise NotFound(sentence)
+    raise otherwise

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from hibernation.domain.errors import Conflict, DumontError, NotFound
+from hibernation.domain.errors import Conflict, DumontError, NotFound, no_instance
 from hibernation.domain.states import SnapshotState
 from hibernation.models import Instance, Snapshot
 from hibernation.services.damage import record_damage
@@ -86,7 +86,7 @@ shelf = _Shelf()
 def find_snapshot(instance_id: str, name: str) -> Snapshot:
     """A proven snapshot of this instance; ``NotFound``, ``SnapshotGone`` or ``NotProven``."""
     if not Instance.objects.filter(pk=instance_id).exists():
-        raise NotFound(f"There is no instance {instance_id!r}.")
+        raise no_instance(instance_id)
     snapshot = Snapshot.objects.select_related("key").filter(instance=instance_id, name=name).first()
     if snapshot is None:
         raise NotFound(f"{instance_id} has no snapshot {name!r}.")

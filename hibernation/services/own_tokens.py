@@ -5,16 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
-from django.db.models.functions import Now
 
 from hibernation.domain.access import OF_SCOPE, Scope
 from hibernation.domain.errors import Conflict, InvalidRequest, NotFound
 from hibernation.domain.states import EventType
 from hibernation.models import ApiToken, Team
-from hibernation.services.access import Caller, NotAllowed, visible_teams, visible_tokens
+from hibernation.services.access import Caller, NotAllowed, team_named, visible_tokens
 from hibernation.services.clock import db_now
-from hibernation.services.tokens import issue_api_token, revoke_api_token
+from hibernation.services.tokens import alive, issue_api_token, revoke_api_token
 from hibernation.services.transitions import emit
 
 MOST_LIVING = 100
@@ -31,8 +29,7 @@ def create_own_token(
     """
     if OF_SCOPE[scope] > caller.limit:
         raise NotAllowed("A token makes none that may do more than itself.")
-    alive = Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
-    if ApiToken.objects.filter(alive, user=caller.user.pk).count() >= MOST_LIVING:
+    if ApiToken.objects.filter(alive(), user=caller.user.pk).count() >= MOST_LIVING:
         raise Conflict(f"You have {MOST_LIVING} tokens: revoke one first.")
     until = _until(caller, lifetime)
     raw, row = issue_api_token(
@@ -53,10 +50,7 @@ def revoke_own_token(caller: Caller, token_id: int, *, actor: str) -> ApiToken:
 def _team(caller: Caller, name: str | None) -> Team | None:
     if name is None:
         return None if caller.token is None else caller.token.team
-    team = visible_teams(caller).filter(name=name).first()
-    if team is None:
-        raise InvalidRequest("Some fields are not valid.", {"team": f"There is no team {name!r}."})
-    return team
+    return team_named(caller, name)
 
 
 def _until(caller: Caller, wished: timedelta | None) -> datetime | None:

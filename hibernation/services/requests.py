@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import transaction
 
-from hibernation.domain.errors import Conflict, NotFound
+from hibernation.domain.errors import Conflict, no_instance
 from hibernation.domain.states import (
     EventType,
     InstanceStatus,
@@ -33,7 +33,7 @@ def lock_instance(instance_id: str) -> Instance:
     try:
         return Instance.objects.select_for_update(no_key=True, of=("self",)).get(pk=instance_id)
     except Instance.DoesNotExist:
-        raise NotFound(f"There is no instance {instance_id!r}.") from None
+        raise no_instance(instance_id) from None
 
 
 def turns_back(running: Operation) -> bool:

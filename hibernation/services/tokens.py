@@ -98,16 +98,20 @@ def issue_api_token(
     return raw, row
 
 
+def alive() -> Q:
+    """Of API tokens: neither revoked nor expired."""
+    return Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
+
+
 def find_api_token(raw: str) -> ApiToken | None:
     """The living token, its use noted to the minute; ``None`` for any other text."""
     if not raw.startswith(PERSON_PREFIX):
         return None
-    alive = Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
     stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
     found = ApiToken.objects.select_related("user", "team").annotate(
         is_stale=ExpressionWrapper(stale, BooleanField())
     )
-    token = found.filter(alive, digest=_digest(raw)).first()
+    token = found.filter(alive(), digest=_digest(raw)).first()
     if token is not None and token.is_stale:
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
     return token

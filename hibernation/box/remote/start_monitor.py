@@ -46,7 +46,7 @@ def settle(process: subprocess.Popen[bytes]) -> None:
         if passed >= SETTLE_SECONDS and calm >= _CALM_LOOKS:
             return
         time.sleep(_LOOK)
-        calm = calm + 1 if state_of(process.pid) == "S" else 0
+        calm = calm + 1 if stat_of(process.pid)[0] == "S" else 0
         passed = time.monotonic() - began
 
 
@@ -71,10 +71,6 @@ def start_time(pid: int) -> int | None:
     """In clock ticks since boot; None if the process is gone."""
     fields = stat_of(pid)
     return None if fields[0] in "ZX" else int(fields[19])
-
-
-def state_of(pid: int) -> str:
-    return stat_of(pid)[0]
 
 
 def stat_of(pid: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Count, Sum
 
-from hibernation.domain.errors import StoreError
+from hibernation.domain.errors import StoreError, no_instance
 from hibernation.models import Instance
 from hibernation.services.clock import db_now
 from hibernation.services.collect import collect, garbage
@@ -36,7 +36,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["instance"]
         if name is not None and not Instance.objects.filter(pk=name).exists():
-            raise CommandError(f"There is no instance {name!r}.")
+            raise CommandError(no_instance(name).message)
         try:
             self._preview(name, options["strays"]) if options["dry_run"] else self._run(
                 name, options["strays"]

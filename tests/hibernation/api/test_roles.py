@@ -210,8 +210,6 @@ def test_no_view_finds_rows_past_the_one_place() -> None:
         ("serializers.py", "Machine"),
         ("serializers.py", "Operation"),
         ("waiting.py", "Operation"),
-        ("snapshots.py", "Instance"),
-        ("schedules.py", "Schedule"),
     }
 
 
