@@ -74,6 +74,7 @@ class Transfer:
         self._block = _LIMITED_BLOCK if limit_bps else _BLOCK
         self._local = threading.local()
         self._all: list[http.client.HTTPConnection] = []
+        self._is_closed = False
         self._moved: dict[int, int] = {}
         self._uploads = Uploads(lambda wishes: self._ask("uploads", {"objects": wishes}, len(wishes)))
         self._downloads = Downloads(lambda keys: self._ask("downloads", {"keys": keys}, len(keys)))
@@ -144,6 +145,8 @@ class Transfer:
         raise SnapshotError("download_failed", f"{key} could not be read: {reason}")
 
     def close(self) -> None:
+        """A thread that is in the middle of a request ends its connection itself."""
+        self._is_closed = True
         for connection in self._all:
             connection.close()
 
@@ -206,6 +209,9 @@ class Transfer:
         except BaseException:
             connection.close()
             raise
+        finally:
+            if self._is_closed:
+                connection.close()
 
     def _sending(self, parts: Iterable[bytes | bytearray], is_object: bool) -> Iterator[memoryview]:
         for part in parts:

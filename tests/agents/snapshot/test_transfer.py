@@ -198,3 +198,12 @@ def wait_for_the_asking() -> None:
     for thread in threading.enumerate():
         if thread.name == "ask-ahead":
             thread.join()
+
+
+def test_a_thread_that_goes_on_after_the_close_leaves_no_connection_open(
+    transfer: Transfer, handler: type[Handler]
+) -> None:
+    handler.script[:] = [whole]
+    transfer.close()
+    assert fetch(transfer) == BODY
+    assert [one.sock for one in transfer._all] == [None]

@@ -71,7 +71,7 @@ class Relays:
         relay.door = door
         if door == "shut":
             if relay.server:
-                relay.server.close()
+                await self._close(relay.server)
                 relay.server = None
             tasks = list(relay.tasks)
             for task in tasks:
@@ -81,6 +81,14 @@ class Relays:
             relay.server = await asyncio.start_server(
                 lambda reader, writer: self._accept(relay, reader, writer), sock=_bind(relay.port)
             )
+
+    async def _close(self, server: asyncio.Server) -> None:
+        """First nobody more is let in: a connection that is made for a closed server is never closed itself."""
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        server.close()
 
     def _accept(self, relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A task that is cancelled before it began runs nothing of its own, so that others clean up after it."""
