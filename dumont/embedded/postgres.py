@@ -31,7 +31,9 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     "port": PORT,
     "max_connections": "100",
-    "shared_buffers": "64MB",
+    "shared_buffers": "128MB",
+    "wal_buffers": "16MB",
+    "random_page_cost": "1.1",
     # In the data folder instead of /dev/shm: a killed server leaves nothing outside its state.
     "dynamic_shared_memory_type": "mmap",
     "timezone": "UTC",

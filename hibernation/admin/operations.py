@@ -14,9 +14,10 @@ from django.utils.html import format_html
 
 from hibernation.admin.shared import OrderingAdmin, ShowingAdmin
 from hibernation.admin.words import NONE, at, badge, bar, goes_on, span, transfer
-from hibernation.models import Operation, OperationStep
+from hibernation.models import Operation
 from hibernation.said import in_language
 from hibernation.services.clock import db_now
+from hibernation.services.visits import Visit, visits_of
 
 
 def in_flight(operation: Operation) -> bool:
@@ -84,10 +85,10 @@ def _badge(operation: Operation) -> str:
 
 def steps_of(operation: Operation, now: datetime) -> list[dict[str, Any]]:
     """Each visit of a step: when, how long, how often it looked and failed."""
-    return [_step(row, now) for row in operation.steps.order_by("pk")]
+    return [_step(row, now) for row in visits_of(operation)]
 
 
-def _step(row: OperationStep, now: datetime) -> dict[str, Any]:
+def _step(row: Visit, now: datetime) -> dict[str, Any]:
     return {
         "name": row.step,
         "began": row.entered_at,

@@ -26,7 +26,7 @@ from hibernation.domain.errors import InvalidRequest
 from hibernation.domain.ignore import check_rules
 from hibernation.domain.regions import check_wish
 from hibernation.domain.states import OperationState
-from hibernation.models import Event, Instance, Machine, Operation, OperationStep
+from hibernation.models import Event, Instance, Machine, Operation
 from hibernation.models.instance import WARM_MINUTES_AT_MOST
 from hibernation.said import in_language
 from hibernation.services.clock import db_now
@@ -40,6 +40,7 @@ from hibernation.services.orders import (
 )
 from hibernation.services.schedules.plans import next_of, schedule_of, shown_next
 from hibernation.services.storage import Storage, storage_of
+from hibernation.services.visits import Visit, visits_of
 
 
 class KnownFieldsSerializer(serializers.Serializer[Instance]):
@@ -185,17 +186,18 @@ class MachineSerializer(serializers.ModelSerializer[Machine]):
         )
 
 
-class StepSerializer(serializers.ModelSerializer[OperationStep]):
+class StepSerializer(serializers.Serializer[Visit]):
+    step = serializers.CharField()
+    entered_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
     seconds = serializers.SerializerMethodField()
+    waits = serializers.IntegerField()
+    failures = serializers.IntegerField()
 
-    class Meta:
-        model = OperationStep
-        fields = ("step", "entered_at", "finished_at", "seconds", "waits", "failures")
-
-    def get_seconds(self, row: OperationStep) -> float | None:
-        if row.finished_at is None:
+    def get_seconds(self, visit: Visit) -> float | None:
+        if visit.finished_at is None:
             return None
-        return round((row.finished_at - row.entered_at).total_seconds(), 3)
+        return round((visit.finished_at - visit.entered_at).total_seconds(), 3)
 
 
 class OperationSerializer(serializers.ModelSerializer[Operation]):
@@ -233,8 +235,7 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
 
     @extend_schema_field(StepSerializer(many=True))
     def get_steps(self, operation: Operation) -> list[dict[str, Any]]:
-        steps = sorted(operation.steps.all(), key=lambda step: step.pk)
-        return list(StepSerializer(steps, many=True).data)
+        return [dict(StepSerializer(visit).data) for visit in visits_of(operation)]
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):

@@ -141,23 +141,14 @@ class Operation(models.Model):
 
 
 class OperationStep(models.Model):
-    """One visit to one step: how long it took and how often it looked."""
+    """One visit to one step, over now: how long it took and how often it looked. The present one is the operation's."""
 
     operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="steps")
     step = models.CharField(max_length=16)
     entered_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField()
     waits = models.PositiveIntegerField(default=0)
     failures = models.PositiveIntegerField(default=0)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                name="one_open_step_per_operation",
-                fields=["operation"],
-                condition=Q(finished_at__isnull=True),
-            )
-        ]
 
     def __str__(self) -> str:
         return f"{self.step} of operation {self.operation_id}"

@@ -156,7 +156,6 @@ class ScheduleRun(models.Model):
             models.Index(
                 fields=["operation"], name="schedule_run_started", condition=Q(state=RunState.STARTED)
             ),
-            models.Index(fields=["instance", "-id"], name="schedule_run_of_instance"),
         ]
         constraints = [
             models.UniqueConstraint(name="one_run_per_occurrence", fields=["instance", "leg", "nominal"]),

@@ -31,7 +31,7 @@ from hibernation.services.due import SCHEDULED, schedule
 from hibernation.services.facts import dump_memo, load_facts
 from hibernation.services.starting import promote_queued
 from hibernation.services.steps import perform
-from hibernation.services.visits import close_step, enter_step, seconds_of_steps
+from hibernation.services.visits import end_visit, enter_step, seconds_of_steps
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _wait(operation: Operation, outcome: Wait, now: datetime) -> bool:
 
 
 def _finish(instance: Instance, operation: Operation, outcome: Finish, now: datetime) -> bool:
-    close_step(operation, now)
+    end_visit(operation, now)
     failed = OperationState.CANCELLED if outcome.cancelled else OperationState.FAILED
     operation.state = failed if outcome.error_code else OperationState.SUCCEEDED
     operation.finished_at, operation.waiting_for = now, ""

@@ -18,7 +18,6 @@ from hibernation.domain.states import (
 from hibernation.models import Instance, Operation, Snapshot
 from hibernation.services.dispatch import enqueue_operation
 from hibernation.services.transitions import emit, set_status
-from hibernation.services.visits import enter_step
 
 DEADLINES = {
     OperationKind.HIBERNATE: timedelta(hours=6),
@@ -58,7 +57,6 @@ def start(instance: Instance, operation: Operation, now: datetime) -> Operation:
         operation.machine = instance.machines.filter(state__in=["launched", "active", "adopting"]).first()
     operation.step = first_step(kind, parked=operation.machine is not None)
     operation.save()
-    enter_step(operation, operation.step, now)
     _tell_started(instance, operation, kind, now)
     enqueue_operation(operation.pk, kind, operation.step)
     return operation

@@ -92,11 +92,11 @@ def fleet(db: None) -> None:
     there = make_machine(going, provider="vast", gpu_type="RTX 4090", phase="running", region="EU")
     operation = make_operation(
         going, machine=there, step="freeze", reason="idle for 3 minutes", waiting_for="the workspace is being saved",
+        entered_at=now - timedelta(seconds=130), waits=26,
         progress={"bytes_done": 11 << 30, "bytes_total": 18 << 30, "rate_bps": 92e6, "eta_seconds": 81.0},
     )  # fmt: skip
     begun = now - timedelta(seconds=130)
     operation.steps.create(step="quiesce", entered_at=begun - timedelta(seconds=9), finished_at=begun)
-    operation.steps.create(step="freeze", entered_at=begun, waits=26)
     asleep = make_hibernated()
     make_pack(asleep, size=3 << 30)
     Instance.objects.filter(pk=asleep.pk).update(name="whisper")

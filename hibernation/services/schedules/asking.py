@@ -19,7 +19,7 @@ from hibernation.services.facts import SCHEDULE
 from hibernation.services.requests import request_hibernate, request_wake
 from hibernation.services.schedules.firing import BATCH
 from hibernation.services.schedules.judging import Question, answer, questions
-from hibernation.services.schedules.plainly import begin, sort, why
+from hibernation.services.schedules.plainly import Plain, begin, sort, why
 from hibernation.services.schedules.starting_many import fresh_ids
 from hibernation.services.schedules.telling import told
 
@@ -55,16 +55,20 @@ def ask_batch(now: datetime, instance_id: str | None = None) -> tuple[int, list[
     if not ids:
         return 0, []
     plain, other = sort([(question, answer(question, now)) for question in questions(ids, real_now)])
-    begun = [(question, row, pk) for (question, row), pk in zip(plain, fresh_ids(len(plain)), strict=True)]
+    numbers = fresh_ids(len(plain))
+    begun = [
+        Plain(question, row, {question.instance_id: number})
+        for (question, row), number in zip(plain, numbers, strict=True)
+    ]
     begin(begun, real_now)
     save([*map(_started, begun), *(_outcome(question, row, now) for question, row in other)], real_now)
-    return len(ids), [operation_id for _, _, operation_id in begun]
+    return len(ids), numbers
 
 
-def _started(begun: tuple[Question, Row, int]) -> Outcome:
-    question, row, operation_id = begun
+def _started(begun: Plain) -> Outcome:
+    question, [operation_id] = begun.question, begun.numbers.values()
     attempts = question.attempts + 1
-    return Outcome(question, RunState.STARTED, row.reason, operation_id=operation_id, attempts=attempts)
+    return Outcome(question, RunState.STARTED, begun.row.reason, operation_id=operation_id, attempts=attempts)
 
 
 def _outcome(question: Question, row: Row, now: datetime) -> Outcome:

@@ -19,21 +19,21 @@ log = logging.getLogger(__name__)
 _AFTER_A_BUG = timedelta(minutes=5)
 
 
-def put_off(row: Schedule, error: Exception, now: datetime) -> None:
+def put_off(instance_id: str, timezone: str, error: Exception, now: datetime) -> None:
     """Looked at again in some minutes, and what came due meanwhile is caught up then. Told once for each reason."""
-    log.error("the schedule of %s cannot be told", row.pk, exc_info=error)
+    log.error("the schedule of %s cannot be told", instance_id, exc_info=error)
     later = now + scaled(_AFTER_A_BUG)
-    Schedule.objects.filter(pk=row.pk, next_run_at__isnull=False).update(
+    Schedule.objects.filter(pk=instance_id, next_run_at__isnull=False).update(
         next_run_at=later, next_due_at=Greatest(F("next_due_at"), later)
     )
     reason = f"its times cannot be told: {error}"
-    waited = Event.objects.filter(instance=row.pk, event_type=EventType.SCHEDULE_WAITED).order_by("-pk")
+    waited = Event.objects.filter(instance=instance_id, event_type=EventType.SCHEDULE_WAITED).order_by("-pk")
     if waited.values_list("reason", flat=True).first() != reason:
         Event.objects.create(
-            instance_id=row.pk,
+            instance_id=instance_id,
             event_type=EventType.SCHEDULE_WAITED,
             timestamp=db_now(),
             reason=reason,
             actor=SCHEDULE,
-            data={"timezone": row.timezone},
+            data={"timezone": timezone},
         )

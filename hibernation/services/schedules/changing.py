@@ -71,7 +71,7 @@ def put_schedule(instance_id: str, wish: ScheduleWish, *, actor: str) -> Schedul
     old = Schedule.objects.select_for_update(no_key=True, of=("self",)).filter(pk=instance_id).first()
     row = Schedule(instance=instance, **_columns(wish), settled_at=now, changed_at=db_now())
     _check(row)
-    begun = fire([old], now) if old is not None and _still_due(old, row, now) else []
+    begun = fire([instance_id], now) if old is not None and _still_due(old, row, now) else []
     settle(row, now, leads_of([instance_id])[instance_id] if row.ready_by else NO_LEAD)
     row.save(force_insert=old is None, force_update=old is not None)
     _end_waiting(_not_wished(row), _CHANGED if row.enabled else "its schedule was switched off")

@@ -6,10 +6,11 @@ Most of it begins here as well: an operation that is nothing but new rows is sta
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
@@ -18,7 +19,6 @@ from hibernation.domain.states import EventType, RunState
 from hibernation.domain.timetable import (
     FURTHEST,
     Occurrence,
-    Row,
     Settled,
     Timetable,
     Verdict,
@@ -28,11 +28,11 @@ from hibernation.domain.timetable import (
 )
 from hibernation.models import Event, Schedule
 from hibernation.services.clock import db_now
+from hibernation.services.schedules.alike import Alike, alike
 from hibernation.services.schedules.broken import put_off
 from hibernation.services.schedules.holding import hold_awake
-from hibernation.services.schedules.judging import Question, answer, standings
-from hibernation.services.schedules.leads import leads_of
-from hibernation.services.schedules.plainly import begin, sort
+from hibernation.services.schedules.judging import Question, answer
+from hibernation.services.schedules.plainly import Plain, begin, sort
 from hibernation.services.schedules.rows import (
     awake_until,
     grace_of,
@@ -42,17 +42,21 @@ from hibernation.services.schedules.rows import (
     timetable_of,
 )
 from hibernation.services.schedules.starting_many import fresh_ids
-from hibernation.services.schedules.telling import told
+from hibernation.services.schedules.telling import tell_many, told
 
-BATCH = 1000
+BATCH = 2500
 _LOOKED_AHEAD = 3
-_NO_LEAD = timedelta(0)
 
 _LOCK = """
 SELECT s.instance_id FROM hibernation_schedule AS s JOIN instance_status AS i ON i.id = s.instance_id
 WHERE s.next_run_at <= %(now)s AND (%(only)s IS NULL OR s.instance_id = %(only)s)
 ORDER BY s.next_run_at LIMIT %(most)s FOR NO KEY UPDATE OF i, s SKIP LOCKED
 """
+
+
+def is_more_than_a_batch(now: datetime) -> bool:
+    due = Schedule.objects.filter(next_run_at__lte=now).order_by("next_run_at").values("next_run_at")
+    return due[BATCH : BATCH + 1].exists()
 
 
 @transaction.atomic
@@ -63,82 +67,102 @@ def fire_batch(now: datetime, instance_id: str | None = None) -> tuple[int, list
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, {"now": now, "only": instance_id, "most": BATCH})
         ids = [pk for (pk,) in cursor.fetchall()]
-    return len(ids), fire(list(Schedule.objects.filter(pk__in=ids)), now) if ids else []
+    return len(ids), fire(ids, now) if ids else []
 
 
-def fire(rows: Sequence[Schedule], now: datetime) -> list[int]:
-    """The operations that began. The caller holds the locks of the instances and of the schedules.
+def fire(instance_ids: Sequence[str], now: datetime) -> list[int]:
+    """The operations that began. The caller holds the locks of the instances and of their schedules.
 
     What does not begin with nothing but new rows waits to be asked, which may be done at once.
     """
-    leads, real_now = leads_of(row.pk for row in rows if row.ready_by), db_now()
-    reckoned = [(row, _reckoned(row, leads.get(row.pk, _NO_LEAD), now)) for row in rows]
-    good = [row for row, found in reckoned if found is not None]
+    real_now = db_now()
+    reckoned = [(one, _reckoned(one, now)) for one in alike(instance_ids, real_now)]
+    good = [one for one, found in reckoned if found is not None]
     runs = [run for _, found in reckoned for run in found or ()]
-    _give_operations([run for run in runs if run.verdict is Verdict.RUN], now, real_now)
+    _give_numbers([run for run in runs if run.verdict is Verdict.RUN], now)
     fresh = _insert(runs, real_now)
     _tell_missed(fresh, real_now)
-    begun = [run.begins for run in fresh if run.begins is not None]
+    begun = [run.plain for run in fresh if run.plain is not None]
     begin(begun, real_now)
     _move_on(good)
-    hold_awake([row for row in good if row.stay_awake], now)
-    return [operation_id for _, _, operation_id in begun]
+    hold_awake([(one.instance_ids, one.schedule) for one in good if one.schedule.stay_awake], now)
+    return [number for plain in begun for number in plain.numbers.values()]
 
 
 @dataclass(slots=True)
 class _Run:
-    """``begins``: with which operation, where it starts plainly."""
+    """One occurrence of schedules that are alike, of each of them a row. ``plain``: how it starts, where it does."""
 
-    schedule: Schedule
+    alike: Alike
     settled: Settled
-    nominal: str
-    begins: tuple[Question, Row, int] | None = None
+    instance_ids: Sequence[str]
+    plain: Plain | None = None
+    nominal: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nominal = nominal_text(self.settled.occurrence)
 
     @property
     def verdict(self) -> Verdict:
         return self.settled.verdict
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.schedule.pk, self.settled.occurrence.leg.value, self.nominal
-
-    @property
     def state(self) -> RunState:
         if self.verdict is Verdict.MISSED:
             return RunState.MISSED
-        return RunState.WAITING if self.begins is None else RunState.STARTED
+        return RunState.WAITING if self.plain is None else RunState.STARTED
 
     @property
     def reason(self) -> str:
         if self.verdict is Verdict.MISSED:
             return self.settled.reason
-        return "" if self.begins is None else self.begins[1].reason
+        return "" if self.plain is None else self.plain.row.reason
+
+    @property
+    def question(self) -> Question:
+        """Of the first one, for all."""
+        one, occurrence = self.alike, self.settled.occurrence
+        return Question(
+            0, one.schedule.pk, occurrence.leg, self.nominal, one.schedule.timezone, occurrence.due_at,
+            one.standing,
+        )  # fmt: skip
+
+    def only(self, instance_ids: Sequence[str]) -> _Run:
+        plain = self.plain
+        if plain is not None:
+            plain = replace(plain, numbers={pk: plain.numbers[pk] for pk in instance_ids})
+        return _Run(self.alike, self.settled, instance_ids, plain)
 
 
-def _reckoned(row: Schedule, lead: timedelta, now: datetime) -> list[_Run] | None:
-    """What has to start, with the row moved on; ``None`` where that cannot be told, which must not stop the others."""
+def _reckoned(one: Alike, now: datetime) -> list[_Run] | None:
+    """What has to start, with the schedule moved on; ``None`` where that cannot be told, which must not stop the
+    others.
+    """
+    row = one.schedule
     try:
         timetable = timetable_of(row)
-        runs = _runs(row, timetable, now)
-        settle(row, runs[-1].settled.occurrence.due_at if runs else row.settled_at, lead, timetable)
+        runs = _runs(one, timetable, now)
+        settle(row, runs[-1].settled.occurrence.due_at if runs else row.settled_at, one.lead, timetable)
         awake_until(row, now)
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:
-        put_off(row, error, now)
+        for instance_id in one.instance_ids:
+            put_off(instance_id, row.timezone, error, now)
         return None
     return runs
 
 
-def _runs(row: Schedule, timetable: Timetable, now: datetime) -> list[_Run]:
+def _runs(one: Alike, timetable: Timetable, now: datetime) -> list[_Run]:
     """All that has to start by now, in order; only the last of it runs."""
+    row = one.schedule
     reckon = _upcoming.__wrapped__ if has_own_days(timetable) else _upcoming
     ahead = reckon(timetable, row.settled_at, row.lead)
-    started = [one for one in ahead if one.starts_at <= now]
+    started = [each for each in ahead if each.starts_at <= now]
     if len(started) == _LOOKED_AHEAD:
         started = due(timetable, row.settled_at, now, row.lead)
     settled = catch_up(started, now, grace_of(started[-1].leg)) if started else []
-    return [_Run(row, one, nominal_text(one.occurrence)) for one in settled]
+    return [_Run(one, each, one.instance_ids) for each in settled]
 
 
 @lru_cache(maxsize=20_000)
@@ -148,32 +172,29 @@ def _upcoming(timetable: Timetable, settled_at: datetime, lead: timedelta) -> tu
     return tuple(islice(ahead, _LOOKED_AHEAD))
 
 
-def _give_operations(runs: Sequence[_Run], now: datetime, real_now: datetime) -> None:
-    """A number for the operation of each that starts plainly."""
-    now_standing = standings([run.schedule.pk for run in runs], real_now)
-    run_of = {run.schedule.pk: run for run in runs}
-    asked = []
-    for pk, run in run_of.items():
-        occurrence = run.settled.occurrence
-        question = Question(
-            0, pk, occurrence.leg, run.nominal, run.schedule.timezone, occurrence.due_at, now_standing[pk]
-        )
-        asked.append((question, answer(question, now)))
-    plain, _ = sort(asked)
-    for (question, row), operation_id in zip(plain, fresh_ids(len(plain)), strict=True):
-        run_of[question.instance_id].begins = question, row, operation_id
+def _give_numbers(runs: Sequence[_Run], now: datetime) -> None:
+    """To the operations of those that start plainly."""
+    run_of = {run.alike.schedule.pk: run for run in runs}
+    questions = [run.question for run in runs]
+    plain, _ = sort([(question, answer(question, now)) for question in questions])
+    count = sum(len(run_of[question.instance_id].instance_ids) for question, _ in plain)
+    numbers = iter(fresh_ids(count))
+    for question, row in plain:
+        run = run_of[question.instance_id]
+        run.plain = Plain(question, row, dict(zip(run.instance_ids, numbers, strict=False)))
 
 
 _INSERT = """
 INSERT INTO hibernation_schedulerun
     (instance_id, leg, nominal, timezone, due_at, state, reason, attempts, operation_id, ask_at, created_at,
     finished_at)
-SELECT new.instance_id, new.leg, new.nominal, new.timezone, new.due_at, new.state, new.reason,
+SELECT new.instance_id, run.leg, run.nominal, run.timezone, run.due_at, run.state, run.reason,
     CASE WHEN new.operation_id IS NULL THEN 0 ELSE 1 END, new.operation_id,
-    CASE WHEN new.state = 'waiting' THEN %(now)s END, %(now)s, CASE WHEN new.state = 'missed' THEN %(now)s END
-FROM unnest(%(instances)s::text[], %(legs)s::text[], %(nominals)s::text[], %(zones)s::text[],
-    %(due)s::timestamptz[], %(states)s::text[], %(reasons)s::text[], %(operations)s::bigint[])
-    AS new(instance_id, leg, nominal, timezone, due_at, state, reason, operation_id)
+    CASE WHEN run.state = 'waiting' THEN %(now)s END, %(now)s, CASE WHEN run.state = 'missed' THEN %(now)s END
+FROM unnest(%(instances)s::text[], %(operations)s::bigint[], %(places)s::bigint[])
+    AS new(instance_id, operation_id, place)
+JOIN unnest(%(legs)s::text[], %(nominals)s::text[], %(zones)s::text[], %(due)s::timestamptz[], %(states)s::text[],
+    %(reasons)s::text[]) WITH ORDINALITY AS run(leg, nominal, timezone, due_at, state, reason, place) USING (place)
 ON CONFLICT (instance_id, leg, nominal) DO NOTHING
 RETURNING instance_id, leg, nominal
 """
@@ -181,58 +202,74 @@ RETURNING instance_id, leg, nominal
 
 def _insert(runs: Sequence[_Run], now: datetime) -> list[_Run]:
     """Those that are new: an occurrence that has its run already was dealt with."""
+    given = _given(runs)
     with connection.cursor() as cursor:
-        cursor.execute(
-            _INSERT,
-            {
-                "now": now,
-                "instances": [run.schedule.pk for run in runs],
-                "legs": [run.settled.occurrence.leg.value for run in runs],
-                "nominals": [run.nominal for run in runs],
-                "zones": [run.schedule.timezone for run in runs],
-                "due": [run.settled.occurrence.due_at for run in runs],
-                "states": [run.state.value for run in runs],
-                "reasons": [run.reason for run in runs],
-                "operations": [run.begins[2] if run.begins else None for run in runs],
-            },
-        )
-        inserted = set(cursor.fetchall())
-    return [run for run in runs if run.key in inserted]
+        cursor.execute(_INSERT, {"now": now, **given})
+        inserted = cursor.fetchall()
+    if len(inserted) == len(given["instances"]):
+        return list(runs)
+    return _among(runs, set(inserted))
+
+
+def _given(runs: Sequence[_Run]) -> dict[str, list[Any]]:
+    numbers = [run.plain.numbers if run.plain else {} for run in runs]
+    return {
+        "instances": [pk for run in runs for pk in run.instance_ids],
+        "operations": [of.get(pk) for run, of in zip(runs, numbers, strict=True) for pk in run.instance_ids],
+        "places": [place for place, run in enumerate(runs, 1) for _ in run.instance_ids],
+        "legs": [run.settled.occurrence.leg.value for run in runs],
+        "nominals": [run.nominal for run in runs],
+        "zones": [run.alike.schedule.timezone for run in runs],
+        "due": [run.settled.occurrence.due_at for run in runs],
+        "states": [run.state.value for run in runs],
+        "reasons": [run.reason for run in runs],
+    }
+
+
+def _among(runs: Sequence[_Run], keys: set[tuple[str, str, str]]) -> list[_Run]:
+    left = []
+    for run in runs:
+        leg = run.settled.occurrence.leg.value
+        pks = [pk for pk in run.instance_ids if (pk, leg, run.nominal) in keys]
+        if pks:
+            left.append(run.only(pks))
+    return left
 
 
 def _tell_missed(runs: Iterable[_Run], now: datetime) -> None:
-    Event.objects.bulk_create(
-        told(
-            EventType.SCHEDULE_MISSED,
-            run.schedule.pk,
-            run.settled.occurrence.leg,
-            run.nominal,
-            run.schedule.timezone,
-            run.settled.reason,
-            now,
-        )
-        for run in runs
-        if run.verdict is Verdict.MISSED
-    )
+    """In the order they came due."""
+    missed = [run for run in runs if run.verdict is Verdict.MISSED]
+    tell_many([(run.instance_ids, _missed(run, now)) for run in missed])
+
+
+def _missed(run: _Run, now: datetime) -> Event:
+    schedule, occurrence = run.alike.schedule, run.settled.occurrence
+    return told(
+        EventType.SCHEDULE_MISSED, schedule.pk, occurrence.leg, run.nominal, schedule.timezone,
+        run.settled.reason, now,
+    )  # fmt: skip
 
 
 _MOVE_ON = """
 UPDATE hibernation_schedule AS old
 SET settled_at = new.settled_at, lead = new.lead, next_run_at = new.next_run_at, next_leg = new.next_leg,
     next_due_at = new.next_due_at
-FROM unnest(%(pks)s::text[], %(settled)s::timestamptz[], %(leads)s::interval[], %(runs)s::timestamptz[],
-    %(legs)s::text[], %(due)s::timestamptz[])
-    AS new(pk, settled_at, lead, next_run_at, next_leg, next_due_at)
-WHERE old.instance_id = new.pk
+FROM unnest(%(pks)s::text[], %(places)s::bigint[]) AS each(pk, place)
+JOIN unnest(%(settled)s::timestamptz[], %(leads)s::interval[], %(runs)s::timestamptz[], %(legs)s::text[],
+    %(due)s::timestamptz[]) WITH ORDINALITY
+    AS new(settled_at, lead, next_run_at, next_leg, next_due_at, place) USING (place)
+WHERE old.instance_id = each.pk
 """
 
 
-def _move_on(rows: Sequence[Schedule]) -> None:
+def _move_on(many: Sequence[Alike]) -> None:
+    rows = [one.schedule for one in many]
     with connection.cursor() as cursor:
         cursor.execute(
             _MOVE_ON,
             {
-                "pks": [row.pk for row in rows],
+                "pks": [pk for one in many for pk in one.instance_ids],
+                "places": [place for place, one in enumerate(many, 1) for _ in one.instance_ids],
                 "settled": [row.settled_at for row in rows],
                 "leads": [row.lead for row in rows],
                 "runs": [row.next_run_at for row in rows],

@@ -19,8 +19,12 @@ WHERE old.id = new.pk
 """
 
 
-def hold_awake(rows: Sequence[Schedule], now: datetime) -> None:
-    """Set when idleness counts again. What stands idle now is put off at once, the rest with its next heartbeat."""
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.execute(_HOLD, [[row.pk for row in rows], [awake_until(row, now) for row in rows]])
+def hold_awake(many: Sequence[tuple[Sequence[str], Schedule]], now: datetime) -> None:
+    """Set when idleness counts again for the instances that have such a schedule. What stands idle now is put off at
+    once, the rest with its next heartbeat.
+    """
+    if not many:
+        return
+    until = [(instance_id, awake_until(row, now)) for pks, row in many for instance_id in pks]
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLD, [[pk for pk, _ in until], [moment for _, moment in until]])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, When
 
 from hibernation.domain import idle
 from hibernation.domain.idle import IdleState, Policy
@@ -31,6 +31,8 @@ from hibernation.models import Instance, Machine, Operation, ScheduleRun
 from hibernation.services.schedules.since import overruled_of, unwished_of
 from hibernation.services.starting import AWAKE
 
+HELD = (MachineState.LAUNCHED, MachineState.ACTIVE)
+"""The machine that a sleep ends is in one of these."""
 _SINCE_DELETED = Row(lambda situation: True, Answer.SKIP, "its schedule was deleted or switched off")
 _SINCE_CHANGED = Row(lambda situation: True, Answer.SKIP, "its schedule was changed since")
 _TOO_LONG = Row(lambda situation: True, Answer.SKIP, "what was in flight took too long")
@@ -38,14 +40,16 @@ _TOO_LONG = Row(lambda situation: True, Answer.SKIP, "what was in flight took to
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An instance as it is now. The caller holds its lock. ``terms`` of each leg: none without a schedule."""
+    """An instance as it is now. The caller holds its lock. ``terms`` of each leg: none without a schedule.
+
+    ``snapshot_state`` and ``machine_state`` are empty where there is none.
+    """
 
     status: InstanceStatus
     provider: str
-    snapshot_id: int | None
     snapshot_state: str
     damaged: bool
-    machine_id: int | None
+    machine_state: str
     machine_down: bool
     idle: bool
     in_flight: bool
@@ -94,9 +98,9 @@ class Question:
         if self.leg is Leg.WAKE:
             asleep = now.status in (InstanceStatus.HIBERNATED, InstanceStatus.DELETED)
             # One that is kept warm is resumed, which begins otherwise.
-            at_rest = asleep and now.machine_id is None
+            at_rest = asleep and not now.machine_state
             return at_rest and now.snapshot_state == SnapshotState.VERIFIED and not now.damaged
-        return now.status in AWAKE and now.machine_id is not None and not now.machine_down
+        return now.status in AWAKE and now.machine_state in HELD and not now.machine_down
 
 
 def answer(question: Question, now: datetime) -> Row:
@@ -130,23 +134,21 @@ def _status(standing: Standing) -> InstanceStatus:
 
 
 def _wakeable(standing: Standing) -> bool:
-    if standing.snapshot_id is not None:
+    if standing.snapshot_state:
         return standing.snapshot_state != SnapshotState.DELETED
     return standing.status in (InstanceStatus.PROVISIONING, InstanceStatus.FAILED)
 
 
-_FIELDS = (
-    "pk",
+STANDING = (
     "status",
     "provider",
-    "snapshot_id",
     "snapshot__state",
-    "snapshot__damaged_at",
-    "machine",
+    "snapshot_damaged",
+    "machine_state",
     "machine_down",
     "in_flight",
-    "idle_since",
-    "last_heartbeat_at",
+    "idle_while",
+    "beat_while",
     "heartbeat_interval",
     "pause_after",
     "schedule__enabled",
@@ -155,36 +157,44 @@ _FIELDS = (
     "schedule__wait_at_most",
     "schedule__give_up_after",
 )
+"""All that a standing is made of. The times of an idleness are told of those alone that are idle: others stand alike
+whenever they were heard of last."""
 
 
-def standings(instance_ids: Sequence[str], real_now: datetime) -> dict[str, Standing]:
-    """Of the instances, in one query for all."""
-    machines = Machine.objects.filter(
-        instance=OuterRef("pk"), state__in=[MachineState.LAUNCHED, MachineState.ACTIVE, MachineState.PARKED]
-    ).order_by("pk")
+def with_standing(instance_ids: Sequence[str]) -> QuerySet[Instance]:
+    """The instances, with ``STANDING``."""
+    machines = Machine.objects.filter(instance=OuterRef("pk"), state__in=[*HELD, MachineState.PARKED])
+    first = machines.order_by("pk")
     in_flight = Operation.objects.filter(
         instance=OuterRef("pk"), state__in=[OperationState.QUEUED, OperationState.RUNNING]
     )
-    rows = Instance.objects.filter(pk__in=instance_ids).annotate(
-        machine=Subquery(machines.values("pk")[:1]),
-        machine_down=Subquery(machines.values("down_since")[:1]),
+    idle = Q(status=InstanceStatus.IDLE)
+    return Instance.objects.filter(pk__in=instance_ids).annotate(
+        machine_state=Subquery(first.values("state")[:1]),
+        machine_down=Subquery(first.values(down=Q(down_since__isnull=False))[:1]),
+        snapshot_damaged=Q(snapshot__damaged_at__isnull=False),
         in_flight=Exists(in_flight),
+        idle_while=Case(When(idle, then=F("idle_since"))),
+        beat_while=Case(When(idle, then=F("last_heartbeat_at"))),
     )
-    return {row.pk: _standing(row, real_now) for row in rows.values_list(*_FIELDS, named=True)}
 
 
-def _standing(row: Any, real_now: datetime) -> Standing:
-    """``row``: the fields above by their names."""
-    seen = IdleState(row.idle_since, row.last_heartbeat_at, row.heartbeat_interval)
+def _standings(instance_ids: Sequence[str], real_now: datetime) -> dict[str, Standing]:
+    rows = with_standing(instance_ids).values_list("pk", *STANDING, named=True)
+    return {row.pk: standing(row, real_now) for row in rows}
+
+
+def standing(row: Any, real_now: datetime) -> Standing:
+    """Of a row of ``STANDING``."""
+    seen = IdleState(row.idle_while, row.beat_while, row.heartbeat_interval)
     policy = Policy(enabled=True, pause_after=row.pause_after)
     return Standing(
         status=InstanceStatus(row.status),
         provider=row.provider,
-        snapshot_id=row.snapshot_id,
         snapshot_state=row.snapshot__state or "",
-        damaged=row.snapshot__damaged_at is not None,
-        machine_id=row.machine,
-        machine_down=row.machine_down is not None,
+        damaged=row.snapshot_damaged,
+        machine_state=row.machine_state or "",
+        machine_down=bool(row.machine_down),
         idle=row.status == InstanceStatus.IDLE and idle.is_due(seen, policy, real_now),
         in_flight=row.in_flight,
         terms=_terms(row) if row.schedule__enabled else None,
@@ -206,7 +216,7 @@ _RUN = ("pk", "instance_id", "leg", "nominal", "timezone", "due_at", "attempts",
 def questions(run_ids: Sequence[int], real_now: datetime) -> list[Question]:
     """Of open runs, in the order of their ids, in four queries for all."""
     rows = list(ScheduleRun.objects.filter(pk__in=run_ids).order_by("pk").values_list(*_RUN, named=True))
-    now = standings([row.instance_id for row in rows], real_now)
+    now = _standings([row.instance_id for row in rows], real_now)
     overruled = overruled_of([row.pk for row in rows])
     unwished = unwished_of([row.pk for row in rows if row.attempts])
     return [

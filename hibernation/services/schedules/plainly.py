@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from hibernation.domain.errors import Conflict
@@ -18,6 +19,15 @@ from hibernation.services.schedules.starting_many import Start, start_many
 from hibernation.services.schedules.telling import occurrence_in_words
 
 Asked = tuple[Question, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Operations that begin for the same reason: the number of each by its instance, of which ``question`` is one's."""
+
+    question: Question
+    row: Row
+    numbers: Mapping[str, int]
 
 
 def named(question: Question) -> str:
@@ -49,12 +59,13 @@ def _may_rent(provider: str) -> bool:
     return True
 
 
-def begin(asked: Iterable[tuple[Question, Row, int]], real_now: datetime) -> None:
-    """Start the operations of these ids. The caller holds the instances' locks."""
+def begin(many: Iterable[Plain], real_now: datetime) -> None:
+    """Start the operations of these numbers. The caller holds the instances' locks."""
     ways: dict[tuple[OperationKind, bool], list[Start]] = {}
-    for question, row, operation_id in asked:
+    for plain in many:
+        question = plain.question
         kind = OperationKind.WAKE if question.leg is Leg.WAKE else OperationKind.HIBERNATE
-        ways.setdefault((kind, question.forced), []).append(_start(question, row, operation_id))
+        ways.setdefault((kind, question.forced), []).append(_start(question, plain.row, plain.numbers))
     for (kind, forced), starts in ways.items():
         start_many(kind, starts, real_now, forced=forced)
 
@@ -66,13 +77,10 @@ def send_first_steps(operation_ids: Sequence[int]) -> None:
         enqueue_operation(pk, OperationKind(kind), CHAINS[OperationKind(kind)][0])
 
 
-def _start(question: Question, row: Row, operation_id: int) -> Start:
+def _start(question: Question, row: Row, numbers: Mapping[str, int]) -> Start:
     return Start(
-        operation_id,
-        question.instance_id,
+        numbers,
         why(question),
         f"{named(question)}: {row.reason}",
         json.dumps({"leg": question.leg, "nominal": question.nominal, "timezone": question.timezone}),
-        question.standing.snapshot_id,
-        question.standing.machine_id,
     )

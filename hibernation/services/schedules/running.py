@@ -55,17 +55,15 @@ def _run(now: datetime, instance_id: str | None) -> int:
 
 
 def _fire_all(now: datetime, begun: list[int]) -> int:
-    """A full batch is followed by several side by side: what one computes while the database writes another."""
-    taken, operations = firing.fire_batch(now)
-    begun += operations
-    if taken < firing.BATCH:
-        return taken
+    """More than a batch are done several side by side: what one computes while the database writes another."""
+    if not firing.is_more_than_a_batch(now):
+        return _fire(now, begun)
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        more = [pool.submit(_fire_in_thread, now, begun) for _ in range(_SIDE_BY_SIDE)]
-    return taken + sum(one.result() for one in more)
+        all_of_them = [pool.submit(_fire_in_thread, now, begun) for _ in range(_SIDE_BY_SIDE)]
+    return sum(one.result() for one in all_of_them)
 
 
-_SIDE_BY_SIDE = 3
+_SIDE_BY_SIDE = 2
 
 
 def _fire_in_thread(now: datetime, begun: list[int]) -> int:

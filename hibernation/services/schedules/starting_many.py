@@ -11,29 +11,27 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import Model
 
 from hibernation.domain.states import EventType, InstanceStatus, OperationKind, OperationState
-from hibernation.models import Event, Instance, Operation, OperationStep
+from hibernation.models import Event, Instance, Operation
 from hibernation.services.facts import SCHEDULE
+from hibernation.services.schedules.judging import HELD
+from hibernation.services.schedules.templates import changes_to, rows_like
 from hibernation.services.starting import make_running, new_operation
 from hibernation.services.transitions import fields_of_status
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """``reason`` is the operation's own; ``told`` and ``data`` (JSON) are of the event ``schedule_fired``.
+    """Instances that start for the same reason, each with the number that its operation gets.
 
-    Of a wake ``snapshot_id`` is restored, of a hibernation ``machine_id`` ends.
+    ``reason`` is the operation's own; ``told`` and ``data`` (JSON) are of the event ``schedule_fired``.
     """
 
-    operation_id: int
-    instance_id: str
+    numbers: Mapping[str, int]
     reason: str
     told: str
     data: str
-    snapshot_id: int | None = None
-    machine_id: int | None = None
 
 
 def fresh_ids(count: int) -> list[int]:
@@ -41,13 +39,18 @@ def fresh_ids(count: int) -> list[int]:
     table = Operation._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", [table, count]
+            "SELECT nextval(s.own) FROM (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS own OFFSET 0) AS s, "
+            "generate_series(1, %s)",
+            [table, count],
         )
         return [number for (number,) in cursor.fetchall()]
 
 
 def start_many(kind: OperationKind, starts: Sequence[Start], now: datetime, *, forced: bool = False) -> None:
-    """The caller holds the instances' locks, and sends the first steps after the commit."""
+    """Of a wake the instance's snapshot is restored, of a hibernation its machine ends.
+
+    The caller holds the instances' locks, and sends the first steps after the commit.
+    """
     if not starts:
         return
     wakes = kind is OperationKind.WAKE
@@ -60,39 +63,54 @@ def start_many(kind: OperationKind, starts: Sequence[Start], now: datetime, *, f
     started = Event(event_type=began, timestamp=now, actor=SCHEDULE, data={}, reason="")
     fired = Event(event_type=EventType.SCHEDULE_FIRED, timestamp=now, actor=SCHEDULE, data={}, reason="")
     arrow = {"reason": "new.reason", "status_from": "new.status", "status_to": f"'{status}'"}
+    told = {"reason": "new.told", "data": "new.data::jsonb"}
     parameters: dict[str, Any] = {
-        "operations": [one.operation_id for one in starts],
-        "instances": [one.instance_id for one in starts],
-        "snapshots": [one.snapshot_id if wakes else None for one in starts],
-        "machines": [None if wakes else one.machine_id for one in starts],
+        "instances": [name for one in starts for name in one.numbers],
+        "operations": [number for one in starts for number in one.numbers.values()],
+        "places": [place for place, one in enumerate(starts, 1) for _ in one.numbers],
         "reasons": [one.reason for one in starts],
         "told": [one.told for one in starts],
         "data": [one.data for one in starts],
+        "held": list(HELD),
     }
-    inserts = [
-        _insert(operation, _OPERATION, parameters),
-        _insert(OperationStep(step=operation.step, entered_at=now), _STEP, parameters),
-        _insert(started, {**_EVENT, **arrow}, parameters),
-    ]
-    fired_insert = _insert(fired, {**_EVENT, "reason": "new.told", "data": "new.data::jsonb"}, parameters)
-    parts = ", ".join(f"part_{number} AS ({insert})" for number, insert in enumerate(inserts))
+    into_operations, operations = rows_like(operation, _OPERATION, parameters)
+    into_events, first = rows_like(started, {**_EVENT, **arrow}, parameters)
+    _, then = rows_like(fired, {**_EVENT, **told}, parameters)
+    changes = changes_to(Instance, fields_of_status(status, now), parameters)
+    sql = f"""
+        WITH {_NEW.format(copy=_WAKES if wakes else _ENDS)},
+        into_operations AS ({into_operations} {operations}),
+        -- The later event has the greater number.
+        into_events AS ({into_events} {first} UNION ALL {then})
+        UPDATE {Instance._meta.db_table} AS old SET {changes} FROM new WHERE old.id = new.instance_id
+    """  # noqa: S608
     with connection.cursor() as cursor:
-        cursor.execute(f"WITH {_NEW}, {parts} SELECT 1", parameters)
-        # Parts of one statement have no order, and this is the later event.
-        cursor.execute(f"WITH {_NEW} {fired_insert}", parameters)
-    ids = [one.instance_id for one in starts]
-    Instance.objects.filter(pk__in=ids).update(**fields_of_status(status, now))
+        cursor.execute(sql, parameters)
 
 
 _NEW = """
 new AS MATERIALIZED (
-    SELECT given.*, i.status, i.gpu_utilization, COALESCE(s.name, '') AS snapshot_name
-    FROM unnest(%(operations)s::bigint[], %(instances)s::text[], %(snapshots)s::bigint[], %(machines)s::bigint[],
-        %(reasons)s::text[], %(told)s::text[], %(data)s::text[])
-        AS given(operation_id, instance_id, snapshot_id, machine_id, reason, told, data)
+    SELECT given.operation_id, given.instance_id, alike.*, i.status, i.gpu_utilization, copy.*
+    FROM unnest(%(operations)s::bigint[], %(instances)s::text[], %(places)s::bigint[])
+        AS given(operation_id, instance_id, place)
+    JOIN unnest(%(reasons)s::text[], %(told)s::text[], %(data)s::text[]) WITH ORDINALITY
+        AS alike(reason, told, data, place) ON alike.place = given.place
     JOIN instance_status AS i ON i.id = given.instance_id
-    LEFT JOIN hibernation_snapshot AS s ON s.id = given.snapshot_id
+    {copy}
 )
+"""
+_WAKES = """
+    LEFT JOIN LATERAL (
+        SELECT s.id AS snapshot_id, s.name AS snapshot_name, NULL::bigint AS machine_id
+        FROM hibernation_snapshot AS s WHERE s.id = i.snapshot_id
+    ) AS copy ON TRUE
+"""
+_ENDS = """
+    LEFT JOIN LATERAL (
+        SELECT NULL::bigint AS snapshot_id, '' AS snapshot_name, m.id AS machine_id
+        FROM hibernation_machine AS m WHERE m.instance_id = i.id AND m.state = ANY(%(held)s)
+        ORDER BY m.id LIMIT 1
+    ) AS copy ON TRUE
 """
 _OPERATION = {
     "id": "new.operation_id",
@@ -102,28 +120,9 @@ _OPERATION = {
     "snapshot_id": "new.snapshot_id",
     "machine_id": "new.machine_id",
 }
-_STEP = {"operation_id": "new.operation_id"}
 _EVENT = {
     "instance_id": "new.instance_id",
     "operation_id": "new.operation_id",
     "gpu_utilization": "new.gpu_utilization",
-    "snapshot_name": "new.snapshot_name",
+    "snapshot_name": "COALESCE(new.snapshot_name, '')",
 }
-
-
-def _insert(template: Model, varying: Mapping[str, str], parameters: dict[str, Any]) -> str:
-    """For each of ``new`` a row like ``template``, but for the columns of ``varying``, which are expressions."""
-    columns, values = [], []
-    table = template._meta.db_table
-    for field in template._meta.concrete_fields:
-        column = str(field.column)
-        if column in varying:
-            values.append(varying[column])
-        elif field.primary_key:
-            continue
-        else:
-            name = f"value_{len(parameters)}"
-            values.append(f"%({name})s::{field.db_type(connection)}")
-            parameters[name] = field.get_db_prep_save(getattr(template, field.attname), connection)
-        columns.append(column)
-    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} FROM new"  # noqa: S608

@@ -76,7 +76,6 @@ def test_the_page_shows_the_operation_its_steps_and_the_way_out(root: Client) ->
     instance = awake()
     operation = make_operation(instance, step="verify")
     operation.steps.create(step="quiesce", entered_at=db_now(), finished_at=db_now(), waits=3)
-    operation.steps.create(step="verify", entered_at=db_now())
     reply = root.get(page_of(instance))
     assert "verify" in text_of(reply)
     assert "so far" in text_of(reply)
@@ -117,7 +116,7 @@ def test_who_may_only_look_sees_no_button(guest: Client) -> None:
 
 def test_an_operations_page_tells_steps_and_error(root: Client) -> None:
     operation = make_operation(make_instance(), waiting_for="the machine to boot")
-    operation.steps.create(step="quiesce", entered_at=db_now())
+    operation.steps.create(step="quiesce", entered_at=db_now(), finished_at=db_now())
     path = f"{listed('operation')}{operation.pk}/change/"
     assert "Waits: the machine to boot." in text_of(root.get(path))
     operation.state, operation.finished_at, operation.error = "failed", db_now(), "it broke"

@@ -59,14 +59,14 @@ def add_instances(count: int) -> None:
         make_schedule(awake)
         make_pack(awake)
         operation = make_operation(awake)
-        operation.steps.create(step="quiesce", entered_at=db_now())
+        operation.steps.create(step="quiesce", entered_at=db_now(), finished_at=db_now())
         make_hibernated()
 
 
 def add_operations(count: int) -> None:
     for _ in range(count):
         operation = make_operation(make_instance())
-        operation.steps.create(step="quiesce", entered_at=db_now())
+        operation.steps.create(step="quiesce", entered_at=db_now(), finished_at=db_now())
 
 
 def add_events(count: int) -> None:

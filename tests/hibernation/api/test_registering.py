@@ -280,7 +280,7 @@ def test_a_longer_list_asks_the_database_no_more_often(api: Client) -> None:
         make_machine(instance)
         make_machine(instance, state=MachineState.DESTROYING)
         make_operation(instance, kind=OperationKind.SNAPSHOT, step="freeze").steps.create(
-            step="freeze", entered_at=instance.created_at
+            step="quiesce", entered_at=instance.created_at, finished_at=instance.created_at
         )
         make_snapshot(instance)
 

@@ -21,7 +21,6 @@ from hibernation.models import (
     Host,
     Instance,
     Membership,
-    OperationStep,
     ProviderAccount,
     ReadingHour,
     Snapshot,
@@ -254,13 +253,6 @@ def test_there_is_no_return_only_with_a_snapshot() -> None:
 def test_an_operation_ends_after_it_begins() -> None:
     with refused("operation_finishes_after_it_starts"):
         make_operation(make_instance(), state="failed", finished_at=db_now() - HOUR)
-
-
-def test_an_operation_is_in_one_step() -> None:
-    operation = make_operation(make_instance())
-    OperationStep.objects.create(operation=operation, step="quiesce", entered_at=db_now())
-    with refused("one_open_step_per_operation"):
-        OperationStep.objects.create(operation=operation, step="freeze", entered_at=db_now())
 
 
 @pytest.mark.parametrize(

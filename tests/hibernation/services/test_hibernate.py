@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_every_arrow_of_a_hibernation_has_its_event(world: World) -> None:
     assert events(instance) == ["hibernate_started", "snapshot_created", "snapshot_verified", "hibernated"]
     visits = OperationStep.objects.filter(operation=operation).order_by("id")
     assert [v.step for v in visits] == ["quiesce", "freeze", "verify", "fence", "destroy", "confirm"]
-    assert all(v.finished_at is not None for v in visits)
+    assert all(after.entered_at == before.finished_at for before, after in pairwise(visits))
 
 
 def test_the_rental_is_billed_from_launch_to_the_confirmed_end(world: World) -> None:

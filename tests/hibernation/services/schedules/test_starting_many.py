@@ -9,7 +9,7 @@ from django.db.models import Model
 from django.forms.models import model_to_dict
 
 from hibernation.domain.states import OperationKind
-from hibernation.models import Event, Instance, Operation, OperationStep
+from hibernation.models import Event, Instance, Operation
 from hibernation.services.clock import db_now
 from hibernation.services.requests import request_hibernate, request_wake
 from hibernation.services.schedules.starting_many import Start, fresh_ids, start_many
@@ -35,7 +35,7 @@ def picture(row: Model, **known: Any) -> dict[str, Any]:
 
 def pictures(instance: Instance) -> list[dict[str, Any]]:
     operation = Operation.objects.get(instance=instance)
-    rows: list[Model] = [operation, OperationStep.objects.get(operation=operation)]
+    rows: list[Model] = [operation]
     rows += Event.objects.filter(instance=instance).exclude(event_type="schedule_fired")
     rows.append(Instance.objects.get(pk=instance.pk))
     return [picture(row) for row in rows]
@@ -43,8 +43,7 @@ def pictures(instance: Instance) -> list[dict[str, Any]]:
 
 def one_of_many(instance: Instance, kind: OperationKind, **more: Any) -> None:
     [pk] = fresh_ids(1)
-    start = Start(pk, instance.pk, "why", "told", "{}", instance.snapshot_id, more.get("machine_id"))
-    start_many(kind, [start], db_now(), forced=more.get("forced", False))
+    start_many(kind, [Start({instance.pk: pk}, "why", "told", "{}")], db_now(), **more)
     assert Operation.objects.get(instance=instance).pk == pk
 
 
@@ -68,7 +67,7 @@ def test_a_hibernation(world: World, forced: bool) -> None:
     usual, many = make_instance(**since), make_instance(**since)
     machines = [make_machine(one) for one in (usual, many)]
     request_hibernate(usual.pk, actor="schedule", reason="why", forced=forced)
-    one_of_many(many, OperationKind.HIBERNATE, machine_id=machines[1].pk, forced=forced)
+    one_of_many(many, OperationKind.HIBERNATE, forced=forced)
     assert pictures(many) == pictures(usual)
     operation = Operation.objects.get(instance=many)
     assert (operation.snapshot_id, operation.machine_id) == (None, machines[1].pk)
