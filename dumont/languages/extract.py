@@ -16,8 +16,8 @@ from pathlib import Path
 _WORD = re.compile(r"[a-z]{2}")
 _NOT_PROSE = re.compile(
     r"""\n|^[^ ]+$                       # a query or a script; one word
-    |^[ ]?[<"(~-]|;[ ]import[ ]|^attachment;|%\(|^part_
-    |^(INSERT|umask|mkdir|touch|grep|curl|import|test|cd|job|fence|resume-writers|Bearer|text/\S+|bytes)[ ;]""",
+    |^[ ]?[<"(~-]|;[ ]import[ ]|^attachment;|%\(
+    |^(INSERT|SELECT|umask|mkdir|touch|grep|curl|import|test|cd|job|fence|resume-writers|Bearer|text/\S+|bytes)[ ;]""",
     re.VERBOSE,
 )
 _UNSEEN_CALLS = frozenset(

@@ -72,6 +72,7 @@ class ApiTokenAdmin(ActingAdmin):
         "user",
         "scope",
         "team",
+        "made_with",
         "created_at",
         "last_used_at",
         "expires_at",
@@ -135,7 +136,7 @@ class ApiTokenAdmin(ActingAdmin):
             queryset,
             lambda row: f"{self.shown(row)} {row.name} of {row.user}",
             title="Revoke these tokens?",
-            warning="Whatever uses them is refused from now on. A token cannot be brought back.",
+            warning="Whatever uses them or what was made with them is refused from now on, for ever.",
             button="Revoke",
         )
         if asked is not None:

@@ -56,8 +56,10 @@ class EnrolmentsView(APIView):
         """One line for a rented machine, which has it adopted. It must be of this installation's own account."""
         wish = EnrolmentWishSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
-        team = team_for_new(caller_of(request), wish.validated_data.get("team"))
-        token, row = issue_enrolment(wish.validated_data["provider"], actor=actor_of(request), team=team)
+        caller = caller_of(request)
+        team = team_for_new(caller, wish.validated_data.get("team"))
+        provider = wish.validated_data["provider"]
+        token, row = issue_enrolment(provider, actor=actor_of(request), team=team, caller=caller)
         command = f"curl -fsS {settings.DUMONT_BASE_URL}/api/enrol.sh | sh -s -- {token}"
         told = {"command": command, "token": token, "provider": row.provider, "expires_at": row.expires_at}
         return Response(EnrolmentSerializer(told).data, status=201)

@@ -169,6 +169,7 @@ _TOKEN = {
     "created_at": "2025-12-01T09:00:00Z",
     "expires_at": None,
     "last_used_at": "2025-12-17T10:00:00Z",
+    "made_with": None,
     "revoked_at": None,
 }
 

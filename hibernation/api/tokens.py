@@ -26,7 +26,10 @@ LONGEST_DAYS = 3650
 
 
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):
-    """``prefix``: how it begins. ``team``: the only one that it is good for; null: all of its user's."""
+    """``prefix``: how it begins. ``team``: the only one that it is good for; null: all of its user's.
+
+    ``made_with``: the token that asked for it, with which it is revoked; null: none.
+    """
 
     team = serializers.CharField(source="team.name", default=None, allow_null=True)
 
@@ -38,6 +41,7 @@ class TokenSerializer(serializers.ModelSerializer[ApiToken]):
             "prefix",
             "scope",
             "team",
+            "made_with",
             "created_at",
             "expires_at",
             "last_used_at",
@@ -111,6 +115,6 @@ class TokenView(APIView):
 
     @extend_schema(request=None, responses={200: TokenSerializer})
     def delete(self, request: Request, token_id: str) -> Response:
-        """Revoke one of yours, from now on and for ever. Repeatable."""
+        """Revoke one of yours and all that was made with it, but for the one you ask with. For ever; repeatable."""
         row = revoke_own_token(caller_of(request), int(token_id), actor=actor_of(request))
         return Response(TokenSerializer(row).data)

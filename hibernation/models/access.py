@@ -40,7 +40,9 @@ class Membership(models.Model):
 
 
 class ApiToken(models.Model):
-    """A bearer token ``dmt_…``. Acts as ``user``, within ``scope`` and ``team``; dies when revoked or expired."""
+    """A bearer token ``dmt_…``. Acts as ``user``, within ``scope`` and ``team``; dies when revoked, itself or with the
+    one that it was made with, or expired.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=100)
@@ -56,6 +58,14 @@ class ApiToken(models.Model):
         on_delete=models.CASCADE,
         help_text="good for this one only; empty: for all",
     )
+    made_with = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="made",
+        help_text="the token that asked for it; empty: somebody in a session, or the installation",
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
@@ -70,12 +80,18 @@ class ApiToken(models.Model):
 
 
 class Enrolment(models.Model):
-    """The right to have one machine adopted, for whoever shows its token ``dme_…``. Dies when claimed or expired."""
+    """The right to have one machine adopted, for whoever shows its token ``dme_…``.
+
+    Dies when claimed or expired, and with the token that asked for it.
+    """
 
     digest = models.CharField(max_length=64, unique=True)
     provider = models.CharField(max_length=32)
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="enrolments")
     actor = models.CharField(max_length=100)
+    made_with = models.ForeignKey(
+        ApiToken, null=True, blank=True, on_delete=models.SET_NULL, related_name="enrolments"
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     claimed_at = models.DateTimeField(null=True, blank=True)

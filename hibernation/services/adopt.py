@@ -21,6 +21,7 @@ from hibernation.domain.states import (
 from hibernation.models import Enrolment, Instance, Machine, Operation, Team
 from hibernation.providers.base import RentedMachine
 from hibernation.providers.registry import get_provider
+from hibernation.services.access import Caller
 from hibernation.services.clock import db_now
 from hibernation.services.heartbeats import Forbidden
 from hibernation.services.instances import check_provider, register_instance
@@ -31,6 +32,7 @@ from hibernation.services.orders import (
     check_environment,
     set_environment,
 )
+from hibernation.services.own_tokens import must_still_count
 from hibernation.services.requests import lock_instance, repeated_order
 from hibernation.services.starting import new_operation, running_operation, start
 from hibernation.services.tokens import create_enrolment, find_enrolment
@@ -89,10 +91,18 @@ def find_rented(provider: str, contract_id: str) -> RentedMachine:
     raise _unknown(provider, contract_id)
 
 
-def issue_enrolment(provider: str, *, actor: str, team: Team) -> tuple[str, Enrolment]:
-    """A token, told once, with which one machine of this provider's account may have itself adopted."""
+@transaction.atomic
+def issue_enrolment(
+    provider: str, *, actor: str, team: Team, caller: Caller | None = None
+) -> tuple[str, Enrolment]:
+    """A token, told once, with which one machine of this provider's account may have itself adopted.
+
+    It dies with the token that ``caller`` asks with; ``NotAllowed`` where that was revoked just now.
+    """
     check_provider(provider)
-    return create_enrolment(provider, actor, team)
+    if caller is not None:
+        must_still_count(caller)
+    return create_enrolment(provider, actor, team, caller.token if caller is not None else None)
 
 
 def claim_enrolment(raw: str, contract_id: str) -> Operation:

@@ -80,8 +80,9 @@ def issue_api_token(
     scope: Scope,
     team: Team | None,
     until: datetime | None = None,
+    made_with: ApiToken | None = None,
 ) -> tuple[str, ApiToken]:
-    """The same, with its row; dead at ``until`` at the latest."""
+    """The same, with its row; dead at ``until`` at the latest, and when the one is revoked that it is made with."""
     raw = PERSON_PREFIX + secrets.token_urlsafe(32)
     now = db_now()
     ends = [end for end in (now + lifetime if lifetime is not None else None, until) if end is not None]
@@ -92,6 +93,7 @@ def issue_api_token(
         prefix=raw[:_SHOWN],
         scope=scope,
         team=team,
+        made_with=made_with,
         created_at=now,
         expires_at=min(ends, default=None),
     )
@@ -117,21 +119,45 @@ def find_api_token(raw: str) -> ApiToken | None:
     return token
 
 
+def hold_api_token(token: ApiToken) -> bool:
+    """Whether it still counts; it does until the caller's transaction ends, so that nothing is made with a dead one."""
+    return ApiToken.objects.select_for_update(no_key=True).filter(alive(), pk=token.pk).exists()
+
+
 @transaction.atomic
-def revoke_api_token(token_id: int, *, actor: str) -> ApiToken:
-    """It counts no more, from now on and for ever. Repeatable. ``NotFound``."""
+def revoke_api_token(token_id: int, *, actor: str, spared: ApiToken | None = None) -> ApiToken:
+    """It counts no more, nor does what was made with it, from now on and for ever. Repeatable. ``NotFound``.
+
+    ``spared``: another that stays, with what was made with it: the one that revokes, which may be there to replace it.
+    """
     token = ApiToken.objects.select_for_update(no_key=True, of=("self",)).filter(pk=token_id).first()
     if token is None:
         raise NotFound(f"There is no token {token_id}.")
-    if token.revoked_at is None:
-        token.revoked_at = db_now()
-        token.save(update_fields=["revoked_at"])
-        emit(EventType.CONFIG_CHANGED, f"the token {token.name!r} of {token.user} was revoked",
-             instance=None, now=token.revoked_at, actor=actor)  # fmt: skip
+    now, generation, gone = db_now(), [token], []
+    while generation:
+        gone += generation
+        made = ApiToken.objects.select_for_update(no_key=True, of=("self",)).select_related("user")
+        made = made.filter(made_with__in=[one.pk for one in generation])
+        generation = [one for one in made.order_by("pk") if spared is None or one.pk != spared.pk]
+    for one in gone:
+        _revoke(one, now, actor)
+    Enrolment.objects.filter(made_with__in=gone, claimed_at__isnull=True, expires_at__gt=now).update(
+        expires_at=now
+    )
     return token
 
 
-def create_enrolment(provider: str, actor: str, team: Team) -> tuple[str, Enrolment]:
+def _revoke(token: ApiToken, now: datetime, actor: str) -> None:
+    if token.revoked_at is None:
+        token.revoked_at = now
+        token.save(update_fields=["revoked_at"])
+        emit(EventType.CONFIG_CHANGED, f"the token {token.name!r} of {token.user} was revoked",
+             instance=None, now=now, actor=actor)  # fmt: skip
+
+
+def create_enrolment(
+    provider: str, actor: str, team: Team, made_with: ApiToken | None = None
+) -> tuple[str, Enrolment]:
     """A token that has one machine adopted, within the hour. Returned once; only its hash is kept."""
     raw = ENROLMENT_PREFIX + secrets.token_urlsafe(24)
     now = db_now()
@@ -140,6 +166,7 @@ def create_enrolment(provider: str, actor: str, team: Team) -> tuple[str, Enrolm
         provider=provider,
         team=team,
         actor=actor,
+        made_with=made_with,
         created_at=now,
         expires_at=now + ENROLMENT_LASTS,
     )

@@ -90,7 +90,8 @@ def start_many(kind: OperationKind, starts: Sequence[Start], now: datetime, *, f
 
 _NEW = """
 new AS MATERIALIZED (
-    SELECT given.operation_id, given.instance_id, alike.*, i.status, i.gpu_utilization, copy.*
+    SELECT given.operation_id, given.instance_id, alike.*, i.status, i.gpu_utilization, copy.snapshot_id,
+        COALESCE(copy.snapshot_name, '') AS snapshot_name, copy.machine_id
     FROM unnest(%(operations)s::bigint[], %(instances)s::text[], %(places)s::bigint[])
         AS given(operation_id, instance_id, place)
     JOIN unnest(%(reasons)s::text[], %(told)s::text[], %(data)s::text[]) WITH ORDINALITY
@@ -124,5 +125,5 @@ _EVENT = {
     "instance_id": "new.instance_id",
     "operation_id": "new.operation_id",
     "gpu_utilization": "new.gpu_utilization",
-    "snapshot_name": "COALESCE(new.snapshot_name, '')",
+    "snapshot_name": "new.snapshot_name",
 }

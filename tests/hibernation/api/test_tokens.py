@@ -11,9 +11,14 @@ from django.test import Client
 
 from hibernation.domain.access import Role, Scope
 from hibernation.models import ApiToken, Event, Team
+from hibernation.providers.registry import provider_names
 from hibernation.services import own_tokens
+from hibernation.services.access import NotAllowed, caller_of
+from hibernation.services.adopt import issue_enrolment
 from hibernation.services.clock import db_now
-from hibernation.services.tokens import create_api_token
+from hibernation.services.own_tokens import create_own_token
+from hibernation.services.teams import default_team
+from hibernation.services.tokens import create_api_token, find_enrolment, revoke_api_token
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -62,8 +67,6 @@ def test_a_token_below_admin_makes_and_revokes_none(ana: User, scope: Scope) -> 
 
 
 def test_no_service_lets_one_make_more_than_itself(ana: User) -> None:
-    from hibernation.services.access import NotAllowed, caller_of
-
     create_api_token(ana, "t", scope=Scope.READ)
     with pytest.raises(NotAllowed):
         own_tokens.create_own_token(
@@ -134,6 +137,67 @@ def test_a_revoked_one_is_refused_and_still_listed(ana: User) -> None:
     assert [event.reason for event in Event.objects.order_by("pk")][1:] == [
         "the token 'ci' of ana was revoked"
     ]
+
+
+def a_provider() -> str:
+    return next(iter(provider_names()))
+
+
+def revoke(client: Client, token_id: int) -> Any:
+    return client.delete(f"/api/tokens/{token_id}")
+
+
+def test_what_was_made_with_a_token_is_revoked_with_it_and_so_on(ana: User) -> None:
+    leaked = by_token(ana)
+    made = make(leaked, scope="admin").json()
+    of_that = make(client_of(made["token"])).json()
+    assert of_that["made_with"] == made["id"]
+    session, first = Client(), ApiToken.objects.order_by("pk")[0]
+    session.force_login(ana)
+    assert revoke(session, first.pk).status_code == 200
+    assert [client_of(one["token"]).get("/api/me").status_code for one in (made, of_that)] == [401, 401]
+    assert Event.objects.filter(reason__contains="was revoked").count() == 3
+
+
+def test_the_token_that_revokes_its_maker_replaces_it(ana: User) -> None:
+    old = by_token(ana)
+    new = make(old, scope="admin").json()
+    theirs = make(client_of(new["token"])).json()
+    other = make(old).json()
+    assert revoke(client_of(new["token"]), ApiToken.objects.order_by("pk")[0].pk).status_code == 200
+    assert [client_of(one["token"]).get("/api/me").status_code for one in (new, theirs, other)] == [
+        200,
+        200,
+        401,
+    ]
+
+
+def test_a_token_that_revokes_itself_takes_what_it_made_along(ana: User) -> None:
+    old = by_token(ana)
+    new = make(old).json()
+    revoke(old, ApiToken.objects.order_by("pk")[0].pk)
+    assert client_of(new["token"]).get("/api/me").status_code == 401
+
+
+def test_an_enrolment_dies_with_the_token_that_asked_for_it(ana: User) -> None:
+    bob = make_user("bob", Role.OWNER)
+    wish = {"provider": a_provider(), "may_be_destroyed": True}
+    reply = by_token(bob).post("/api/enrolments", wish, content_type="application/json")
+    assert find_enrolment(reply.json()["token"]) is not None
+    revoke_api_token(ApiToken.objects.get().pk, actor="user:bob")
+    assert find_enrolment(reply.json()["token"]) is None
+
+
+def test_nothing_is_made_with_a_token_that_was_revoked_just_now(ana: User) -> None:
+    create_api_token(ana, "first")
+    token = ApiToken.objects.get()
+    caller = caller_of(ana, token)
+    revoke_api_token(token.pk, actor="user:ana")
+    with pytest.raises(NotAllowed, match="was revoked"):
+        create_own_token(caller, "second", Scope.READ, team=None, lifetime=None, actor="user:ana")
+    with pytest.raises(NotAllowed, match="was revoked"):
+        issue_enrolment(a_provider(), actor="user:ana", team=default_team(), caller=caller)
+    assert ApiToken.objects.count() == 1
 
 
 def test_nobody_elses_token_is_seen_or_revoked(ana: User) -> None:
