@@ -12,6 +12,7 @@ from django.conf import settings
 from rest_framework.exceptions import Throttled
 from rest_framework.throttling import BaseThrottle
 
+from hibernation.api.addresses import network_of
 from hibernation.models import ApiToken
 from hibernation.services.forgettable import seconds_to_wait
 
@@ -41,7 +42,7 @@ class PerCaller(BaseThrottle):
 def _who(request: Request) -> tuple[str, int]:
     """By a token: that token; by a session: the user; everybody else: the address. And how often that may ask."""
     if request.user is None or not request.user.is_authenticated:
-        return f"address:{BaseThrottle().get_ident(request)}", settings.DUMONT_STRANGERS_PER_MINUTE
+        return f"address:{network_of(request)}", settings.DUMONT_STRANGERS_PER_MINUTE
     kind = "token" if isinstance(request.auth, ApiToken) else "user"
     known = request.auth if isinstance(request.auth, ApiToken) else request.user
     return f"{kind}:{known.pk}", settings.DUMONT_REQUESTS_PER_MINUTE
@@ -49,7 +50,5 @@ def _who(request: Request) -> tuple[str, int]:
 
 def too_many_strangers(request: Request) -> Throttled | None:
     """Counts one more that showed no token or a wrong one: what to answer if its address did that too often."""
-    wait = seconds_to_wait(
-        f"address:{BaseThrottle().get_ident(request)}", settings.DUMONT_STRANGERS_PER_MINUTE
-    )
+    wait = seconds_to_wait(f"address:{network_of(request)}", settings.DUMONT_STRANGERS_PER_MINUTE)
     return None if wait is None else Throttled(wait)

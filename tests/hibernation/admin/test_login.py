@@ -41,3 +41,10 @@ def test_who_tried_too_often_is_refused_even_with_the_right_one() -> None:
     refused = text_of(log_in(PASSWORD))
     assert "Too many tries from your address: again in 30 s." in refused
     assert log_in(PASSWORD, REMOTE_ADDR="10.0.0.2").status_code == 302
+
+
+def test_another_address_of_the_same_ipv6_network_is_no_new_start() -> None:
+    for number in range(2):
+        log_in("wrong", REMOTE_ADDR=f"2001:db8::{number}")
+    assert "Too many tries" in text_of(log_in(PASSWORD, REMOTE_ADDR="2001:db8::9"))
+    assert log_in(PASSWORD, REMOTE_ADDR="2001:db8:0:1::9").status_code == 302
