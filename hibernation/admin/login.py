@@ -15,7 +15,7 @@ from hibernation.services.forgettable import seconds_to_wait
 class LoginForm(AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
         """Counted before the password is looked at: who tried too often is not told whether it was right."""
-        who = f"login:{network_of(self.request)}"
+        who = f"login:{network_of(self.request)}"  # type: ignore[arg-type]
         wait = seconds_to_wait(who, settings.DUMONT_LOGINS_PER_MINUTE)
         if wait is not None:
             raise ValidationError(f"Too many tries from your address: again in {wait} s.", code="throttled")
