@@ -22,7 +22,7 @@ from .valkey import Valkey
 _ON_ALL_PROCESSORS = ("-n", "logical", "--dist", "worksteal")
 _WHOLE_SUITE = (
     (*_ON_ALL_PROCESSORS, "-m", "not chaos and not conformance and not browser and not slow"),
-    ("-m", "chaos"),
+    ("-n", "2", "--dist", "worksteal", "-m", "chaos"),
 )
 # All tests together come from one address, and the same user asks in many of them.
 _UNBOUND = {f"DUMONT_{name}_PER_MINUTE": "0" for name in ("REQUESTS", "STRANGERS", "LOGINS")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
@@ -28,11 +29,18 @@ def lines_of(row: Schedule, days: int) -> list[str]:
     """Each occurrence of the next days, then what they cost."""
     found = preview_of(row, days)
     lines = [
-        _told(f"{one.local_at:%a %Y-%m-%d %H:%M %Z}", one.leg, one.note, one.exception) for one in found.rows
+        _told(_both_clocks(one.local_at, one.due_at), one.leg, one.note, one.exception) for one in found.rows
     ]
     if found.forecast is not None and found.forecast.cost is not None:
         lines.append(in_language(f"${found.forecast.cost} instead of ${found.forecast.always_on}"))
     return lines
+
+
+def _both_clocks(local: datetime, at: datetime) -> str:
+    """``Mon 2026-03-02 09:00 -03 = 12:00 UTC``; with the day where it is another."""
+    utc = at.astimezone(UTC)
+    day = "" if utc.date() == local.date() else f"{utc:%a %Y-%m-%d} "
+    return f"{local:%a %Y-%m-%d %H:%M %Z} = {day}{utc:%H:%M} UTC"
 
 
 def _told(*parts: str) -> str:

@@ -110,16 +110,19 @@ class SnapshotFilters(filters.FilterSet):  # type: ignore[misc]
 
 def chosen(filterset: type[filters.FilterSet], rows: Rows, request: Request) -> Rows:
     """Those that the query asks for; ``ValidationError`` for a name or a value that makes no sense."""
-    asked = request.query_params
-    known = [*filterset.base_filters, *(parameter.name for parameter in PAGING)]
-    unknown = sorted(set(asked) - {*known, api_settings.URL_FORMAT_OVERRIDE})
-    if unknown:
-        raise ValidationError(dict.fromkeys(unknown, f"There is no such filter. Known: {', '.join(known)}."))
-    wish = filterset(asked, queryset=rows, request=request)
+    only_these(request, [*filterset.base_filters, *(parameter.name for parameter in PAGING)])
+    wish = filterset(request.query_params, queryset=rows, request=request)
     if not wish.is_valid():
         raise translate_validation(wish.errors)
     found: Rows = wish.qs
     return found
+
+
+def only_these(request: Request, known: Sequence[str]) -> None:
+    """``ValidationError`` for any other name in the query."""
+    unknown = sorted(set(request.query_params) - {*known, api_settings.URL_FORMAT_OVERRIDE})
+    if unknown:
+        raise ValidationError(dict.fromkeys(unknown, f"There is no such filter. Known: {', '.join(known)}."))
 
 
 def described(filterset: type[filters.FilterSet]) -> list[OpenApiParameter]:

@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from hibernation.api.callers import caller_of
 from hibernation.api.fields import MinutesField, StrictBooleanField
+from hibernation.api.filters import only_these
 from hibernation.api.replies import actor_of
 from hibernation.api.serializers import KnownFieldsSerializer
 from hibernation.api.shapes import NoScheduleSerializer, PreviewSerializer
@@ -25,7 +26,7 @@ from hibernation.domain.access import Need
 from hibernation.domain.timetable import Forecast, Terms, Weekday, WhenBusy
 from hibernation.models import Schedule
 from hibernation.said import in_language
-from hibernation.services.access import team_of_instance, visible_schedules
+from hibernation.services.access import team_named, team_of_instance, visible_schedules
 from hibernation.services.schedules import delete_schedule, put_schedule
 from hibernation.services.schedules.changing import ScheduleWish
 from hibernation.services.schedules.plans import calendar_of, preview_of, shown_next
@@ -63,7 +64,7 @@ class ExceptionsSerializer(KnownFieldsSerializer):
     """Days without a wake; a sleep is due all the same."""
 
     country = serializers.CharField(required=False, default="", allow_blank=True, max_length=2)
-    subdivision = serializers.CharField(required=False, default="", allow_blank=True, max_length=10)
+    subdivision = serializers.CharField(required=False, default="", allow_blank=True, max_length=64)
     dates = serializers.ListField(
         required=False, default=list, child=serializers.DateField(), max_length=_MOST_OFF
     )
@@ -138,6 +139,7 @@ class PreviewView(APIView):
         responses=PreviewSerializer,
     )
     def get(self, request: Request, instance_id: str) -> Response:
+        only_these(request, ("days",))
         days, row = _days(request), _schedule(request, instance_id)
         if row is None:
             return Response({**NONE, "days": days, "occurrences": [], "forecast": None})
@@ -164,21 +166,30 @@ class PreviewView(APIView):
 
 
 class CalendarView(APIView):
-    """The plan of all instances, or of one, for calendar programs: 60 days ahead, read anew whenever they ask."""
+    """The plan of all your instances, of one team's or of one, for calendar programs: 60 days ahead, read anew whenever
+    they ask.
+    """
 
     needs = {"GET": Need.READ}
 
     @extend_schema(
-        parameters=[OpenApiParameter("instance", OpenApiTypes.STR)],
+        parameters=[
+            OpenApiParameter("instance", OpenApiTypes.STR, description="Its id."),
+            OpenApiParameter("team", OpenApiTypes.STR, description="The name of one of your teams."),
+        ],
         responses={(200, "text/calendar"): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> HttpResponse:
+        only_these(request, ("instance", "team"))
         caller = caller_of(request)
         rows = visible_schedules(caller).select_related("instance").order_by("pk").filter(enabled=True)
         wanted = request.query_params.get("instance")
         if wanted is not None:
             team_of_instance(caller, wanted)
             rows = rows.filter(pk=wanted)
+        team = request.query_params.get("team")
+        if team is not None:
+            rows = rows.filter(instance__team=team_named(caller, team))
         chosen = list(rows[: _MOST_IN_CALENDAR + 1])
         if len(chosen) > _MOST_IN_CALENDAR:
             reason = f"Say which: a calendar has {_MOST_IN_CALENDAR} instances at most, and there are more."

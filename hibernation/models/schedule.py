@@ -42,7 +42,7 @@ class Schedule(models.Model):
         help_text="0 is Monday; of the wake, where it wakes",
     )
     holiday_country = models.CharField(max_length=2, blank=True, help_text="no wake on its public holidays")
-    holiday_subdivision = models.CharField(max_length=10, blank=True)
+    holiday_subdivision = models.CharField(max_length=64, blank=True)
     off_dates = ArrayField(models.DateField(), default=list, blank=True, help_text="no wake on these days")
     off_ranges = ArrayField(
         ArrayField(models.DateField(), size=2),

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 _PAUSE = timedelta(seconds=30)
 """Between two looks at work that a sleep waits for, or at a wake that somebody else began."""
 _AFTER_A_BUG = timedelta(minutes=5)
+_MOST_TOLD = 32_767
+"""Of attempts the column holds no more; a pause that has grown to its longest grows no further either."""
 
 
 @dataclass(slots=True)
@@ -152,7 +154,7 @@ def save(outcomes: Sequence[Outcome], real_now: datetime) -> None:
                 "ids": [one.question.run_id for one in outcomes],
                 "states": [one.state.value for one in outcomes],
                 "reasons": [one.reason for one in outcomes],
-                "attempts": [one.attempts for one in outcomes],
+                "attempts": [min(one.attempts, _MOST_TOLD) for one in outcomes],
                 "operations": [one.operation_id for one in outcomes],
                 "after": [one.ask_after for one in outcomes],
             },

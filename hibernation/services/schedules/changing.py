@@ -13,8 +13,8 @@ from django.db.models import QuerySet
 
 from hibernation.domain.errors import InvalidRequest
 from hibernation.domain.states import EventType, RunState
-from hibernation.domain.timetable import NO_LEAD, Terms, due, problems
-from hibernation.models import Instance, Schedule, ScheduleRun
+from hibernation.domain.timetable import NO_LEAD, Leg, Terms, due, problems
+from hibernation.models import Event, Instance, Schedule, ScheduleRun
 from hibernation.services.clock import db_now
 from hibernation.services.due import hibernate_due_at
 from hibernation.services.requests import lock_instance
@@ -24,6 +24,7 @@ from hibernation.services.schedules.leads import leads_of
 from hibernation.services.schedules.mirroring import mirror
 from hibernation.services.schedules.plainly import send_first_steps
 from hibernation.services.schedules.rows import awake_until, is_wished, nominal_text, settle, timetable_of
+from hibernation.services.schedules.telling import told
 from hibernation.services.transitions import emit
 
 _DEFAULT = Terms()
@@ -136,8 +137,15 @@ def _not_wished(row: Schedule) -> QuerySet[ScheduleRun]:
 
 
 def _end_waiting(runs: QuerySet[ScheduleRun], reason: str) -> None:
-    runs.filter(state=RunState.WAITING).update(
-        state=RunState.SKIPPED, reason=reason, ask_at=None, finished_at=db_now()
+    now, waiting = db_now(), list(runs.filter(state=RunState.WAITING).order_by("pk"))
+    runs.filter(pk__in=[run.pk for run in waiting]).update(
+        state=RunState.SKIPPED, reason=reason, ask_at=None, finished_at=now
+    )
+    Event.objects.bulk_create(
+        told(
+            EventType.SCHEDULE_SKIPPED, run.instance_id, Leg(run.leg), run.nominal, run.timezone, reason, now
+        )
+        for run in waiting
     )
 
 

@@ -7,7 +7,6 @@ alone fires.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -20,11 +19,8 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTas
 from hibernation.domain.timetable import Leg
 from hibernation.models import Schedule
 from hibernation.services.clock import db_now
-from hibernation.services.schedules.clock import schedule_now
-from hibernation.services.schedules.leads import leads_of
-from hibernation.services.schedules.rows import NEXT_FIELDS, settle, timetable_of
-
-log = logging.getLogger(__name__)
+from hibernation.services.schedules.repairing import repair_times
+from hibernation.services.schedules.rows import timetable_of
 
 TASK = "hibernation.run_schedule"
 _PREFIX = "schedule of "
@@ -95,7 +91,7 @@ def sync_schedules() -> list[str]:
     """
     repairs: list[str] = []
     rows = list(Schedule.objects.order_by("pk"))
-    bad = _repair_times(rows, repairs)
+    bad = repair_times(rows, repairs)
     wished = {entry.name: entry for row in rows if row.pk not in bad for entry in entries_of(row)}
     allowed = _are_allowed()
     _switch_all(allowed, repairs)
@@ -219,28 +215,3 @@ def _differences(task: PeriodicTask, entry: Entry, allowed: bool, crontabs: _Cro
         for name, value in _fields(entry, allowed, crontabs).items()
         if getattr(task, name) != value
     }
-
-
-def _repair_times(rows: Sequence[Schedule], repairs: list[str]) -> set[str]:
-    """The next occurrence by the zone file and the usual wake of today; what is due now is left to the tick.
-
-    Those are answered whose times cannot be told: the tick tells of them.
-    """
-    now, bad = schedule_now(), set()
-    leads = leads_of(row.pk for row in rows if row.ready_by)
-    for row in rows:
-        before = (row.next_run_at, row.next_due_at, row.next_leg)
-        if row.next_run_at is not None and row.next_run_at <= now:
-            continue
-        try:
-            settle(row, row.settled_at, leads.get(row.pk, timedelta(0)))
-        except ValueError:
-            log.exception("the schedule of %s cannot be told", row.pk)
-            bad.add(row.pk)
-            continue
-        if before != (row.next_run_at, row.next_due_at, row.next_leg):
-            Schedule.objects.filter(pk=row.pk, settled_at=row.settled_at).update(
-                **{name: getattr(row, name) for name in NEXT_FIELDS}
-            )
-            repairs.append(f"{row}: next {row.next_leg or 'never'} moved to {row.next_run_at}")
-    return bad

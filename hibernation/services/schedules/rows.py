@@ -37,7 +37,7 @@ def _weekdays(days: tuple[int, ...]) -> frozenset[Weekday]:
 
 
 def _exceptions_of(row: Schedule) -> Exceptions:
-    if not (row.holiday_country or row.off_dates or row.off_ranges):
+    if not (row.holiday_country or row.holiday_subdivision or row.off_dates or row.off_ranges):
         return _NONE
     return Exceptions(
         row.holiday_country,

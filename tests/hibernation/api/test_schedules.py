@@ -17,7 +17,7 @@ from icalendar import Calendar
 from pytest_django import Settings
 
 from hibernation.api import schedules
-from hibernation.models import Instance, Schedule, ScheduleRun
+from hibernation.models import Instance, Membership, Schedule, ScheduleRun, Team
 from hibernation.services.clock import db_now
 from hibernation.services.schedules import clock, run_due_schedules
 from tests.factories import idle_for, make_hibernated, make_instance, make_machine
@@ -285,6 +285,43 @@ def root(client: Client) -> Client:
     return client
 
 
+def test_a_calendar_can_be_of_one_team(api: Client, instance: Instance) -> None:
+    other = Team.objects.create(name="night")
+    Membership.objects.create(team=other, user=User.objects.get(), role="owner")
+    Team.objects.create(name="theirs")
+    for one in (instance, make_instance(id="vast_2", team=other)):
+        put(api, GUIDE, one.pk)
+    found = api.get("/api/schedules.ics?team=night").content
+    assert (b"vast_2 awake" in found, b"vast_12345 awake" in found) == (True, False)
+    for team in ("theirs", "nobody"):
+        reply = api.get(f"/api/schedules.ics?team={team}")
+        assert (reply.status_code, fields(reply)) == (400, {"team"})
+
+
+def test_names_that_make_no_sense_in_a_query_are_refused(api: Client, instance: Instance) -> None:
+    for path in ("/api/schedules.ics?teams=x", f"/api/instances/{instance.pk}/schedule/preview?day=3"):
+        assert api.get(path).status_code == 400
+
+
+def test_a_subdivision_needs_its_country(api: Client, instance: Instance) -> None:
+    reply = put(api, {**GUIDE, "exceptions": {"subdivision": "SP"}})
+    assert (reply.status_code, fields(reply)) == (400, {"exceptions"})
+    kept = put(api, {**GUIDE, "exceptions": {"country": "BR", "subdivision": "São Paulo Capital"}})
+    assert kept.status_code == 200
+
+
+def test_what_is_dropped_with_its_schedule_is_told(
+    api: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = world.awake(gpu_utilization=90.0)
+    put(api, GUIDE, busy.pk)
+    monkeypatch.setattr(clock, "db_now", lambda: NOW + timedelta(hours=10))
+    run_due_schedules()
+    api.delete(f"/api/instances/{busy.pk}/schedule")
+    told = busy.events.get(event_type="schedule_skipped")
+    assert told.reason.endswith("18:00 America/Sao_Paulo: its schedule was deleted")
+
+
 def test_the_admin_shows_the_next_days_and_changes_nothing(
     api: Client, root: Client, instance: Instance
 ) -> None:
@@ -292,8 +329,9 @@ def test_the_admin_shows_the_next_days_and_changes_nothing(
     put(api, {**GUIDE, "exceptions": {"dates": ["2026-03-04"]}})
     path = f"/admin/hibernation/schedule/{instance.pk.replace('_', '_5F')}/change/"
     page = root.get(path).content.decode()
-    assert "Mon 2026-03-02 09:00 -03 wake" in page
-    assert "Wed 2026-03-04 09:00 -03 wake day off" in page
+    assert "Mon 2026-03-02 09:00 -03 = 12:00 UTC wake" in page
+    assert "Wed 2026-03-04 09:00 -03 = 12:00 UTC wake day off" in page
+    assert "instead of $100.80" in page
     assert root.post(path, {"enabled": ""}).status_code == 403
 
 

@@ -11,7 +11,14 @@ from pytest_django import Settings
 from hibernation.domain.states import InstanceStatus, OperationState
 from hibernation.models import Instance, Operation, Schedule, ScheduleRun
 from hibernation.services.clock import db_now
-from hibernation.services.schedules import ending, firing, rows, run_due_schedules, run_schedule
+from hibernation.services.schedules import (
+    ending,
+    firing,
+    rows,
+    run_due_schedules,
+    run_schedule,
+    sync_schedules,
+)
 from tests.factories import idle_for, make_hibernated, make_operation
 from tests.hibernation.services.schedules.day import MONDAY, Day, at, keep, runs
 from tests.hibernation.services.test_operations import together
@@ -178,6 +185,35 @@ def test_a_clock_that_jumps_ahead_and_back_acts_at_no_wrong_hour(world: World, d
     assert not instance.operations.exists()
     day.go(at(9, day=1))
     assert instance.operations.count() == 1
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=18), timedelta(days=365)], ids=str)
+def test_what_a_clock_that_was_ahead_called_missed_is_still_acted_on(
+    world: World, day: Day, ahead: timedelta
+) -> None:
+    instance = make_hibernated()
+    keep(instance)
+    day.go(at(8) + ahead)
+    day.now = at(8, 1)
+    sync_schedules()
+    day.go(at(8, 2))
+    assert not instance.operations.exists()
+    day.go(at(9))
+    assert instance.operations.count() == 1
+    sync_schedules()
+    day.go(at(9, 1))
+    assert instance.operations.count() == 1
+
+
+def test_what_was_acted_on_is_not_acted_on_again_when_the_clock_is_put_back(world: World, day: Day) -> None:
+    instance = make_hibernated()
+    keep(instance)
+    day.go(at(9))
+    day.now = at(8, 30)
+    sync_schedules()
+    day.go(at(9))
+    assert instance.operations.count() == 1
+    assert Schedule.objects.get().next_run_at == at(18)
 
 
 def test_an_instance_with_something_in_flight_goes_through_the_door(world: World, day: Day) -> None:
