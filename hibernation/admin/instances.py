@@ -98,6 +98,7 @@ class InstanceAdmin(ShowingAdmin, InstanceOrders, InstanceMoves):
                     "last_activity_at",
                     "idle_since",
                     "hold_until",
+                    "kept_alive_until",
                     "awake_until",
                     "hibernate_due_at",
                     "delete_due_at",

@@ -48,6 +48,7 @@ _STATUS: dict[str, Any] = {
     "last_activity": "2025-12-17T10:30:00Z",
     "idle_since": "2025-12-17T10:31:00Z",
     "hibernate_due_at": "2025-12-17T10:34:00Z",
+    "kept_alive_until": None,
     "auto_hibernation": _RULES,
     "vast_info": {"instance_id": 12345, "gpu_type": "RTX 3090", "region": "EU"},
     "freshness": "fresh",
@@ -193,6 +194,7 @@ WISHES: dict[str, dict[str, Any]] = {
         "On such a machine": {"gpu_type": "RTX 3090", "region": "EU", "max_price": 0.5},
         "As it is set": {},
     },
+    "instances_keep_alive_create": {"For two hours": {"minutes": 120}},
     "instances_schedule_update": {
         "Every day": _TIMES,
         "On working days, ready at nine": {

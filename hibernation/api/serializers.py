@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
@@ -30,6 +30,7 @@ from hibernation.models import Event, Instance, Machine, Operation
 from hibernation.models.instance import WARM_MINUTES_AT_MOST
 from hibernation.said import in_language
 from hibernation.services.clock import db_now
+from hibernation.services.keep_alive import LONGEST
 from hibernation.services.orders import (
     LONGEST_HOOK,
     LONGEST_ONSTART,
@@ -153,6 +154,12 @@ class WakeSerializer(KnownFieldsSerializer):
     gpu_type = serializers.CharField(required=False, max_length=64)
     region = PlaceField(required=False, max_length=32)
     max_price = PriceField(required=False)
+
+
+class KeepAliveSerializer(KnownFieldsSerializer):
+    """For how long."""
+
+    minutes = WholeNumberField(min_value=1, max_value=LONGEST // timedelta(minutes=1))
 
 
 class MachineSerializer(serializers.ModelSerializer[Machine]):
@@ -287,6 +294,7 @@ class StatusSerializer(serializers.Serializer[Instance]):
     last_activity = serializers.DateTimeField(source="last_activity_at", allow_null=True)
     idle_since = serializers.DateTimeField(allow_null=True)
     hibernate_due_at = serializers.DateTimeField(allow_null=True)
+    kept_alive_until = serializers.DateTimeField(allow_null=True)
     auto_hibernation = serializers.SerializerMethodField()
     vast_info = serializers.SerializerMethodField()
     freshness = serializers.SerializerMethodField()
@@ -414,6 +422,8 @@ def _why(instance: Instance) -> str:
         "deleted",
     ):
         return instance.last_error
+    if _is_kept_alive(instance):
+        return f"idle since {instance.idle_since:%H:%M:%S} UTC; kept alive until {instance.kept_alive_until:%H:%M} UTC"
     if _is_kept_awake(instance):
         return f"idle since {instance.idle_since:%H:%M:%S} UTC; its schedule keeps it awake"
     if instance.status == "idle" and instance.hibernate_due_at is not None:
@@ -429,6 +439,11 @@ def _why(instance: Instance) -> str:
         used = instance.gpu_utilization
         return "GPU use unknown: counted as active" if used is None else f"GPU use {used:.1f} %"
     return instance.status
+
+
+def _is_kept_alive(instance: Instance) -> bool:
+    due = instance.hibernate_due_at
+    return instance.status == "idle" and due is not None and due == instance.kept_alive_until
 
 
 def _is_kept_awake(instance: Instance) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, QuerySet
@@ -31,6 +32,7 @@ from hibernation.api.serializers import (
     ConfigSerializer,
     EventSerializer,
     EventsSerializer,
+    KeepAliveSerializer,
     OperationSerializer,
     StatusSerializer,
     StorageSerializer,
@@ -55,11 +57,13 @@ from hibernation.services.access import (
 from hibernation.services.accounts import AccountFacts, facts_of_all
 from hibernation.services.adopt import request_adoption
 from hibernation.services.instances import configure, create_instance, release_instance
+from hibernation.services.keep_alive import end_keep_alive, keep_alive
 from hibernation.services.requests import request_hibernate, request_wake
 from hibernation.services.storage import storage_of_all, with_storage
 
 _RULES = {"GET": Need.READ, "PUT": Need.OPERATE}
 _ORDER = {"POST": Need.OPERATE}
+_KEEP = {"POST": Need.OPERATE, "DELETE": Need.OPERATE}
 
 
 class InstanceViewSet(viewsets.GenericViewSet[Instance]):
@@ -191,6 +195,29 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
             idempotency_key=key_of(request),
         )
         return operation_reply(operation, seconds)
+
+    @extend_schema(request=KeepAliveSerializer, responses=StatusSerializer)
+    @action(
+        detail=True,
+        methods=["post"],
+        url_path="keep-alive",
+        serializer_class=KeepAliveSerializer,
+        needs=_KEEP,
+        wishes={"POST": KeepAliveSerializer},
+    )
+    def keep_alive(self, request: Request, pk: str) -> Response:
+        """It is in use, whatever its GPU does: for so many minutes neither idleness nor its schedule ends it."""
+        wish = KeepAliveSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        keep_alive(pk, timedelta(minutes=wish.validated_data["minutes"]), actor=actor_of(request))
+        return Response(StatusSerializer(self.get_object()).data)
+
+    @extend_schema(request=None, responses=StatusSerializer)
+    @keep_alive.mapping.delete
+    def end_keep_alive(self, request: Request, pk: str) -> Response:
+        """Idleness and its schedule count again. Repeatable."""
+        end_keep_alive(pk, actor=actor_of(request))
+        return Response(StatusSerializer(self.get_object()).data)
 
     @extend_schema(parameters=described(EventFilters), responses=EventsSerializer)
     @action(detail=True, methods=["get"], serializer_class=EventSerializer)

@@ -232,6 +232,7 @@ class EventType(StrEnum):
     OPERATION_QUEUED = "operation_queued"
     OPERATION_CANCELLED = "operation_cancelled"
     CONFIG_CHANGED = "config_changed"
+    KEEP_ALIVE = "keep_alive"
     SCHEDULE_CHANGED = "schedule_changed"
     SCHEDULE_FIRED = "schedule_fired"
     SCHEDULE_MISSED = "schedule_missed"

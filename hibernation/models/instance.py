@@ -106,6 +106,9 @@ class Instance(models.Model):
     idle_since = models.DateTimeField(null=True, blank=True)
     hibernate_due_at = models.DateTimeField(null=True, blank=True)
     hold_until = models.DateTimeField(null=True, blank=True)
+    kept_alive_until = models.DateTimeField(
+        null=True, blank=True, help_text="somebody said that it is in use until then, idle or not"
+    )
     awake_until = models.DateTimeField(
         null=True, blank=True, help_text="its schedule wants it awake until then, idle or not"
     )

@@ -21,13 +21,17 @@ _LOOKED_AT = 4
 
 
 def hibernate_due_at(instance: Instance) -> datetime | None:
-    """When the sweep may act on idleness; not before a hold ends, nor the window its schedule keeps it awake for."""
+    """When the sweep may act on idleness: not before a hold ends, nor the time that somebody keeps it alive for.
+
+    Nor the window that its schedule keeps it awake for.
+    """
     if instance.status != InstanceStatus.IDLE:
         return None
     due = idle.due_at(instance.idle_state, instance.policy)
     if due is None:
         return None
-    return max(moment for moment in (due, instance.hold_until, instance.awake_until) if moment is not None)
+    holds = (due, instance.hold_until, instance.kept_alive_until, instance.awake_until)
+    return max(moment for moment in holds if moment is not None)
 
 
 def delete_due_at(instance: Instance) -> datetime | None:

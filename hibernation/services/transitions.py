@@ -89,7 +89,7 @@ def fields_of_status(status: InstanceStatus, now: datetime) -> dict[str, Any]:
     if status not in (InstanceStatus.IDLE, InstanceStatus.HIBERNATING):
         fields["idle_since"] = None
     if status is InstanceStatus.HIBERNATED:
-        fields["gpu_utilization"] = None
+        fields["gpu_utilization"] = fields["kept_alive_until"] = None
     return fields
 
 

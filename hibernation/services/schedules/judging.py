@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models.functions import Coalesce, Now
 
 from hibernation.domain import idle
 from hibernation.domain.idle import IdleState, Policy
@@ -52,6 +53,7 @@ class Standing:
     machine_state: str
     machine_down: bool
     idle: bool
+    kept_alive: bool
     in_flight: bool
     terms: Terms | None
 
@@ -116,6 +118,7 @@ def answer(question: Question, now: datetime) -> Row:
         terms=standing.terms,
         status=_status(standing),
         idle=standing.idle,
+        kept_alive=standing.kept_alive,
         overruled=question.overruled,
         wakeable=_wakeable(standing),
         tried=question.attempts > 0,
@@ -146,6 +149,7 @@ STANDING = (
     "snapshot_damaged",
     "machine_state",
     "machine_down",
+    "kept_alive",
     "in_flight",
     "idle_while",
     "beat_while",
@@ -173,6 +177,7 @@ def with_standing(instance_ids: Sequence[str]) -> QuerySet[Instance]:
         machine_state=Subquery(first.values("state")[:1]),
         machine_down=Subquery(first.values(down=Q(down_since__isnull=False))[:1]),
         snapshot_damaged=Q(snapshot__damaged_at__isnull=False),
+        kept_alive=Coalesce(Q(kept_alive_until__gt=Now()), False),
         in_flight=Exists(in_flight),
         idle_while=Case(When(idle, then=F("idle_since"))),
         beat_while=Case(When(idle, then=F("last_heartbeat_at"))),
@@ -196,6 +201,7 @@ def standing(row: Any, real_now: datetime) -> Standing:
         machine_state=row.machine_state or "",
         machine_down=bool(row.machine_down),
         idle=row.status == InstanceStatus.IDLE and idle.is_due(seen, policy, real_now),
+        kept_alive=row.kept_alive,
         in_flight=row.in_flight,
         terms=_terms(row) if row.schedule__enabled else None,
     )
