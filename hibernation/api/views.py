@@ -212,7 +212,7 @@ class InstanceViewSet(viewsets.GenericViewSet[Instance]):
         keep_alive(pk, timedelta(minutes=wish.validated_data["minutes"]), actor=actor_of(request))
         return Response(StatusSerializer(self.get_object()).data)
 
-    @extend_schema(request=None, responses=StatusSerializer)
+    @extend_schema(request=None, responses={200: StatusSerializer})
     @keep_alive.mapping.delete
     def end_keep_alive(self, request: Request, pk: str) -> Response:
         """Idleness and its schedule count again. Repeatable."""
