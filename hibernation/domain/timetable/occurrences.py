@@ -185,15 +185,19 @@ def _resolve(leg: Leg, zone: ZoneInfo, day: date, at: time) -> _Due:
     """When a local time is due, and why not just then.
 
     Without a fold, Python reads a skipped time by the offset before the change, which moves it by what was skipped,
-    and a repeated one as the first.
+    and a repeated one as the first. Where a zone's rules change and its offset does not (Nuuk, 29 October 2023), it
+    reads one of the two by an offset that never was: what the clock does not show is no reading.
     """
     nominal = datetime.combine(day, at)
     local = nominal.replace(tzinfo=zone)
     due_at = local.astimezone(UTC)
     if local.utcoffset() == local.replace(fold=1).utcoffset():
         return leg, nominal, due_at, Note.PLAIN
-    moved = due_at.astimezone(zone).replace(tzinfo=None) != nominal
-    return leg, nominal, due_at, Note.MOVED if moved else Note.REPEATED
+    readings = (due_at, local.replace(fold=1).astimezone(UTC))
+    shown = [one for one in readings if one.astimezone(zone).replace(tzinfo=None) == nominal]
+    if not shown:
+        return leg, nominal, due_at, Note.MOVED
+    return leg, nominal, shown[0], Note.REPEATED if len(shown) > 1 else Note.PLAIN
 
 
 def _start(leg: Leg, due_at: datetime, lead: timedelta, before: datetime | None) -> datetime:

@@ -25,10 +25,10 @@ Found = tuple[datetime, date, str, datetime, str]
 
 @cache
 def zone_of(key: str) -> ZoneInfo:
-    return ZoneInfo.from_file(BytesIO(_file_of(key)), key)
+    return ZoneInfo.from_file(BytesIO(zone_file(key)), key)
 
 
-def _file_of(key: str) -> bytes:
+def zone_file(key: str) -> bytes:
     return files("tzdata.zoneinfo").joinpath(*key.split("/")).read_bytes()
 
 
@@ -112,7 +112,7 @@ def changes(key: str) -> tuple[tuple[datetime, timedelta, timedelta], ...]:
 
     Looks once a day, so two changes within a day that cancel out are not seen; there are none.
     """
-    return _changes(_file_of(key))
+    return _changes(zone_file(key))
 
 
 @cache

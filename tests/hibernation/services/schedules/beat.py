@@ -21,6 +21,7 @@ from dumont.beat import Scheduler
 from hibernation import tasks
 from hibernation.domain.states import InstanceStatus, OperationState, RunState
 from hibernation.models import Instance, Operation, Schedule, ScheduleRun
+from hibernation.services.facts import SCHEDULE
 from hibernation.services.schedules import clock, mirroring, run_due_schedules
 
 _LONGEST, _SHORTEST = timedelta(minutes=10), timedelta(seconds=1)
@@ -45,11 +46,15 @@ class Beat(Scheduler):
 
 @dataclass
 class Time:
-    """``acts``: leg and local time of each occurrence that was acted on, and in which minute that was."""
+    """``acts``: leg and local time of each occurrence that was acted on, and in which minute that was. ``began``: each
+    operation that schedules began, and in which minute it was there.
+    """
 
     traveller: time_machine.Coordinates
     acts: list[tuple[str, str, datetime]] = field(default_factory=list)
+    began: list[tuple[str, datetime]] = field(default_factory=list)
     _seen: int = 0
+    _last: int = 0
 
     @property
     def now(self) -> datetime:
@@ -80,6 +85,9 @@ class Time:
             self._seen = run.pk
             if run.state != RunState.MISSED:
                 self.acts.append((run.leg, run.nominal[-5:], _minute()))
+        for operation in Operation.objects.filter(pk__gt=self._last, actor=SCHEDULE).order_by("pk"):
+            self._last = operation.pk
+            self.began.append((operation.kind, _minute()))
         if fresh:
             _bring_about()
 

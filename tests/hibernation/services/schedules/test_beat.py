@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -22,9 +23,14 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def passing(monkeypatch: pytest.MonkeyPatch, world: World) -> Iterator[Time]:
-    """It is 08:30 in Sao Paulo."""
+    """It is 08:30 in Sao Paulo. Whatever happens, no act begins more than one operation, nor at another time."""
     with time_at(at(8, 30), monkeypatch) as found:
         yield found
+    acts = Counter((_KIND[leg], minute) for leg, _, minute in found.acts)
+    assert Counter(found.began) <= acts
+
+
+_KIND = {"wake": "wake", "sleep": "hibernate"}
 
 
 def sleeper(**more: Any) -> Instance:
@@ -141,6 +147,18 @@ def test_one_made_anew_in_the_same_minute_does_not_act_twice(passing: Time) -> N
     keep(instance, force=True)
     passing.pass_until(at(9, 5), Beat(), ticks=True)
     assert passing.acts == [NINE]
+
+
+def test_what_was_acted_on_is_not_begun_again_by_a_schedule_that_is_made_anew(passing: Time) -> None:
+    instance = make_hibernated()
+    keep(instance)
+    passing.pass_until(at(9, 1), ticks=True)
+    Instance.objects.filter(pk=instance.pk).update(status="hibernated")
+    delete_schedule(instance.pk, actor="user:ana")
+    passing.to(at(8, 59))
+    keep(instance)
+    passing.pass_until(at(9, 5), ticks=True)
+    assert passing.began == [("wake", at(9))]
 
 
 def test_a_clock_set_forward_and_back_acts_once_each_and_in_its_hour(passing: Time) -> None:
