@@ -20,6 +20,11 @@ class Migration(migrations.Migration):
         ),
         # The present visit stands in the operation's own row; it is kept when it is over.
         migrations.RemoveConstraint(model_name="operationstep", name="one_open_step_per_operation"),
-        migrations.RunSQL("DELETE FROM hibernation_operationstep WHERE finished_at IS NULL", migrations.RunSQL.noop),
+        migrations.RunSQL(
+            "DELETE FROM hibernation_operationstep WHERE finished_at IS NULL",
+            "INSERT INTO hibernation_operationstep (operation_id, step, entered_at, waits, failures) "
+            "SELECT id, step, entered_at, waits, failures FROM hibernation_operation WHERE state = 'running'; "
+            "SET CONSTRAINTS ALL IMMEDIATE",
+        ),
         migrations.AlterField(model_name="operationstep", name="finished_at", field=models.DateTimeField()),
     ]

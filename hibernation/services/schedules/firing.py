@@ -195,6 +195,7 @@ FROM unnest(%(instances)s::text[], %(operations)s::bigint[], %(places)s::bigint[
     AS new(instance_id, operation_id, place)
 JOIN unnest(%(legs)s::text[], %(nominals)s::text[], %(zones)s::text[], %(due)s::timestamptz[], %(states)s::text[],
     %(reasons)s::text[]) WITH ORDINALITY AS run(leg, nominal, timezone, due_at, state, reason, place) USING (place)
+ORDER BY new.place -- of one instance's, a later occurrence has the greater number
 ON CONFLICT (instance_id, leg, nominal) DO NOTHING
 RETURNING instance_id, leg, nominal
 """

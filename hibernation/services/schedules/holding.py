@@ -25,6 +25,7 @@ def hold_awake(many: Sequence[tuple[Sequence[str], Schedule]], now: datetime) ->
     """
     if not many:
         return
-    until = [(instance_id, awake_until(row, now)) for pks, row in many for instance_id in pks]
+    of_each = [(pks, awake_until(row, now)) for pks, row in many]
+    until = [(instance_id, moment) for pks, moment in of_each for instance_id in pks]
     with connection.cursor() as cursor:
         cursor.execute(_HOLD, [[pk for pk, _ in until], [moment for _, moment in until]])
